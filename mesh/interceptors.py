@@ -1,0 +1,273 @@
+"""What happens around every RPC, in one list and one order.
+
+gRPC asks an interceptor for a handler at every call. Ours builds the handler once a method: each layer is a
+function that takes the rest of the way (`Run`) and returns a way with itself in front. All four kinds of
+handler are brought to the same shape first, a coroutine of (request or request iterator, context), so a layer
+is written once.
+"""
+
+import asyncio
+import inspect
+import re
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+from uuid import uuid4
+
+import grpc
+import structlog
+from google.protobuf.descriptor import ServiceDescriptor
+
+from mesh import errors, identity, running
+from mesh.clock import Clock
+from popcorn.options.v1 import options_pb2
+
+REQUEST_ID_HEADER: Final = "x-request-id"
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
+
+# In quotes: these are generic in the stubs only.
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Run = Callable[[Any, Context], Awaitable[Any]]
+NewId = Callable[[], str]
+
+_log = structlog.get_logger("mesh.rpc")
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One RPC of the contract."""
+
+    path: str
+    """`/popcorn.game.v1.GameService/Swipe`."""
+    access: int
+    """Who may call it: a value of `popcorn.options.v1.Access`."""
+
+
+Layer = Callable[[Method, Run], Run]
+
+
+def new_request_id() -> str:
+    """Return a fresh request id: the id function of production."""
+    return uuid4().hex
+
+
+def layers(*, clock: Clock, new_id: NewId) -> Sequence[Layer]:
+    """Return the layers around every RPC, the outermost first."""
+    return (
+        request_ids(new_id),  # first, so that everything after it can be found in the log by one id
+        access_log,  # outside of the error mapping, so that it sees the status the client gets
+        error_mapping,  # outside of all that may refuse
+        identities(clock),  # last: what runs behind it knows its caller
+    )
+
+
+def request_ids(new_id: NewId) -> Layer:
+    """Give the call its request id, the caller's when that is well-formed, and note its deadline."""
+
+    def layer(method: Method, proceed: Run) -> Run:
+        path = method.path
+
+        async def run(request: Any, context: Context) -> Any:
+            metadata: Any = context.invocation_metadata() or ()
+            request_id = None
+            for key, value in metadata:
+                if key == REQUEST_ID_HEADER:
+                    if isinstance(value, str) and _REQUEST_ID.fullmatch(value):
+                        request_id = value
+                    break
+            if request_id is None:
+                request_id = new_id()
+            time_left: float | None = context.time_remaining()
+            running.enter(
+                running.RunningCall(
+                    method=path,
+                    request_id=request_id,
+                    metadata=metadata,
+                    deadline=None if time_left is None else time.monotonic() + time_left,
+                )
+            )
+            context.set_trailing_metadata(((REQUEST_ID_HEADER, request_id),))
+            return await proceed(request, context)
+
+        return run
+
+    return layer
+
+
+def access_log(method: Method, proceed: Run) -> Run:
+    """Write one line a call: method, status, milliseconds, who. Never what was sent or answered."""
+    path = method.path
+
+    async def run(request: Any, context: Context) -> Any:
+        started = time.perf_counter()
+        status: str | None = None
+        try:
+            return await proceed(request, context)
+        except asyncio.CancelledError:
+            status = "CANCELLED"
+            raise
+        finally:
+            call = running.current()
+            fields: dict[str, object] = {
+                "method": path,
+                "status": status or (call and call.status) or _status_name(context.code()),
+                "ms": round((time.perf_counter() - started) * 1000, 2),
+            }
+            if call is not None and call.reason is not None:
+                fields["reason"] = call.reason
+            if call is not None and call.identity is not None:
+                fields["user_id"] = call.identity.user_id
+            _log.info("rpc", **fields)
+
+    return run
+
+
+def error_mapping(method: Method, proceed: Run) -> Run:
+    """Answer every exception with a status and its details, and none with its own text."""
+    path = method.path
+
+    async def run(request: Any, context: Context) -> Any:
+        try:
+            return await proceed(request, context)
+        except grpc.aio.AbortError:
+            raise  # the handler has already answered
+        except Exception as error:  # the one place where every failure becomes a status
+            status = errors.to_status(error, method=path)
+        code = errors.code_of(status)
+        trailers = errors.trailers_of(status)
+        call = running.current()
+        if call is not None:
+            call.status, call.reason = code.name, errors.reason_of(status)
+            trailers = (*trailers, (REQUEST_ID_HEADER, call.request_id))
+        return await context.abort(code, status.message, trailers)
+
+    return run
+
+
+def identities(clock: Clock) -> Layer:
+    """Let in whom the contract's `access` option lets in, and remember who it is."""
+
+    def layer(method: Method, proceed: Run) -> Run:
+        access = method.access
+        if access in (options_pb2.ACCESS_PUBLIC, options_pb2.ACCESS_INTERNAL):
+            return proceed
+
+        async def run(request: Any, context: Context) -> Any:
+            call = running.current()
+            metadata: Any = context.invocation_metadata() or () if call is None else call.metadata
+            who = identity.identify(metadata, now=clock())
+            if call is not None:
+                call.identity = who
+            identity.admit(who, access=access)
+            return await proceed(request, context)
+
+        return run
+
+    return layer
+
+
+class Interceptor(grpc.aio.ServerInterceptor):
+    """Puts the layers around the methods of the mesh's services.
+
+    Health and reflection pass untouched: they are not the contract's, and are asked every second. A method
+    that nobody has answers UNIMPLEMENTED with an ErrorInfo, like everything else that fails.
+    """
+
+    def __init__(self, services: Sequence[ServiceDescriptor], layers: Sequence[Layer]) -> None:
+        self._layers = tuple(layers)
+        self._methods: Mapping[str, Method] = {
+            path: Method(path=path, access=identity.access_of(method))
+            for service in services
+            for method in service.methods
+            for path in [f"/{service.full_name}/{method.name}"]
+        }
+        self._built: dict[str, Handler] = {}
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler:
+        """Return the handler for a call, built at the method's first call."""
+        path = handler_call_details.method
+        built = self._built.get(path)
+        if built is not None:
+            return built
+        found: "Handler | None" = await continuation(handler_call_details)
+        method = self._methods.get(path)
+        if found is None:
+            return _unknown_method(path)
+        if method is not None:
+            # At most one entry a method of the contract: names that clients make up are not kept.
+            found = self._built[path] = self._build(method, found)
+        return found
+
+    def _build(self, method: Method, handler: Handler) -> Handler:
+        run = _normalised(handler)
+        for layer in reversed(self._layers):
+            run = layer(method, run)
+        return _rebuilt(handler, run)
+
+
+def _unknown_method(path: str) -> Handler:
+    async def run(_requests: AsyncIterator[bytes], context: Context) -> None:
+        status = errors.to_status(NotImplementedError(), method=path)
+        await context.abort(errors.code_of(status), status.message, errors.trailers_of(status))
+
+    # A stream of bytes both ways fits every kind of call: nothing is read before the answer.
+    return grpc.stream_stream_rpc_method_handler(run)
+
+
+def _normalised(handler: Handler) -> Run:
+    """Return a handler's behaviour as one coroutine; streamed answers are written through the context."""
+    any_handler: Any = handler
+    kinds = {
+        (False, False): any_handler.unary_unary,
+        (False, True): any_handler.unary_stream,
+        (True, False): any_handler.stream_unary,
+        (True, True): any_handler.stream_stream,
+    }
+    behaviour = kinds[any_handler.request_streaming, any_handler.response_streaming]
+    if inspect.iscoroutinefunction(behaviour):
+        return behaviour  # type: ignore[no-any-return]  # what gRPC's handler holds has no type
+    if inspect.isasyncgenfunction(behaviour):
+
+        async def stream(request: Any, context: Context) -> None:
+            # Closed here and not by the garbage collector: what the generator holds is let go when the call
+            # ends.
+            async with aclosing(behaviour(request, context)) as messages:
+                async for message in messages:
+                    await context.write(message)
+
+        return stream
+
+    async def call(request: Any, context: Context) -> Any:
+        # A plain function: the generated base class, whose methods raise NotImplementedError.
+        return behaviour(request, context)
+
+    return call
+
+
+def _rebuilt(handler: Handler, run: Any) -> Handler:
+    any_handler: Any = handler
+    make: Any = {
+        (False, False): grpc.unary_unary_rpc_method_handler,
+        (False, True): grpc.unary_stream_rpc_method_handler,
+        (True, False): grpc.stream_unary_rpc_method_handler,
+        (True, True): grpc.stream_stream_rpc_method_handler,
+    }[any_handler.request_streaming, any_handler.response_streaming]
+    rebuilt: Handler = make(run, any_handler.request_deserializer, any_handler.response_serializer)
+    return rebuilt
+
+
+def _status_name(code: grpc.StatusCode | int | None) -> str:
+    match code:
+        case None | 0:
+            return "OK"
+        case grpc.StatusCode():
+            return code.name
+        case number:
+            return next((known.name for known in grpc.StatusCode if known.value[0] == number), "UNKNOWN")

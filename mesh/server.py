@@ -1,0 +1,264 @@
+"""Starts a service of the mesh, and stops it so that nobody notices.
+
+    asyncio's entry point in a service's `__main__`:
+        mesh.server.run(mesh.server.serve("game_svc", listen=settings.game_listen, services=[...]))
+
+The order of stopping: health says NOT_SERVING, so that new calls go elsewhere; `before_stop` tells the open
+streams to reconnect; calls that run get the grace to finish; then the background tasks end.
+"""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+
+import grpc
+import structlog
+from google.protobuf.descriptor import ServiceDescriptor
+from grpc_health.v1 import health, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from mesh.clock import Clock, utc_now
+from mesh.health import Health, Part, Probe
+from mesh.interceptors import Interceptor, NewId, layers, new_request_id
+
+T = TypeVar("T")
+
+_MIB: Final = 1024 * 1024
+
+_log = structlog.get_logger("mesh.server")
+
+
+class ListenError(Exception):
+    """The address cannot be listened on: taken, or not this machine's."""
+
+    def __init__(self, listen: str) -> None:
+        super().__init__(
+            f"Cannot listen on {listen}: the port is taken, or the address is not this machine's."
+        )
+        self.listen = listen
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One gRPC service that a process offers."""
+
+    descriptor: ServiceDescriptor
+    """`game_pb2.DESCRIPTOR.services_by_name["GameService"]`."""
+    add: Callable[[Any, grpc.aio.Server], None]
+    """The generated `add_GameServiceServicer_to_server`."""
+    servicer: object
+    """What answers: an instance of the generated base class."""
+    probes: Mapping[str, Probe] = field(default_factory=dict)
+    """What it needs in order to serve, by a plain name."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """How a server behaves; the defaults are those of production."""
+
+    shutdown_grace_seconds: float = 10.0
+    """How long running calls may take to finish once the server stops, and `before_stop` before that."""
+    probe_interval_seconds: float = 1.0
+    """The pause between two rounds of probes."""
+    probe_deadline_seconds: float = 2.0
+    """How long one probe may take."""
+    largest_request_bytes: int = _MIB
+    """Requests above this are refused before they are read."""
+    largest_response_bytes: int = 4 * _MIB
+    """Answers above this are refused; 4 MiB is what every gRPC client takes by default."""
+    keepalive_seconds: float = 30.0
+    """How often a silent connection is asked whether it is still there."""
+    keepalive_timeout_seconds: float = 10.0
+    """How long that may stay unanswered before the connection counts as lost."""
+    client_ping_interval_seconds: float = 5.0
+    """Clients may ping this often, streams or not; gRPC's default of 5 minutes would cut them off."""
+
+
+class Server:
+    """A gRPC server with health, reflection and the mesh's interceptors. `async with` starts and stops it."""
+
+    def __init__(
+        self,
+        services: Sequence[Service],
+        *,
+        listen: str,
+        before_stop: Callable[[], Awaitable[None]] | None = None,
+        options: ServerOptions = ServerOptions(),
+        clock: Clock = utc_now,
+        new_id: NewId = new_request_id,
+    ) -> None:
+        """Describe the server; nothing is opened before `start`.
+
+        Args:
+            services: What it offers.
+            listen: `host:port`; port 0 takes a free one.
+            before_stop: Called once when stopping, after health says NOT_SERVING and before calls are cut.
+            options: Limits and intervals.
+            clock: For the expiry of identities.
+            new_id: Makes request ids.
+        """
+        self._services = tuple(services)
+        self._listen = listen
+        self._before_stop = before_stop
+        self._options = options
+        self._clock = clock
+        self._new_id = new_id
+        self._server: grpc.aio.Server | None = None
+        self._probing: asyncio.Task[None] | None = None
+        self._health: Health | None = None
+        self.port = 0
+        """The port it listens on, once started."""
+
+    async def start(self) -> None:
+        """Bind, start to answer, and start to probe; returns before the first probe has passed.
+
+        Raises:
+            ListenError: When the address is taken.
+        """
+        options = self._options
+        descriptors = [service.descriptor for service in self._services]
+        server = grpc.aio.server(
+            interceptors=[Interceptor(descriptors, layers(clock=self._clock, new_id=self._new_id))],
+            options=_channel_arguments(options),
+        )
+        for service in self._services:
+            service.add(service.servicer, server)
+        self._health = Health(
+            [Part(service.descriptor.full_name, service.probes) for service in self._services],
+            interval_seconds=options.probe_interval_seconds,
+            deadline_seconds=options.probe_deadline_seconds,
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, server)
+        names = [descriptor.full_name for descriptor in descriptors]
+        reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+        try:
+            self.port = server.add_insecure_port(self._listen)
+        except RuntimeError as error:
+            raise ListenError(self._listen) from error
+        await server.start()
+        self._server = server
+        self._probing = asyncio.create_task(self._health.run(), name="health probes")
+
+    async def stop(self, grace: float | None = None) -> None:
+        """Stop in order; see the module. Stopping twice is stopping once.
+
+        Args:
+            grace: Seconds for `before_stop` and then for running calls; the option's by default.
+        """
+        server, self._server = self._server, None
+        if server is None:
+            return
+        assert self._health is not None, "a started server has health"
+        assert self._probing is not None, "a started server probes"
+        seconds = self._options.shutdown_grace_seconds if grace is None else grace
+        await self._health.stop_serving()
+        if self._before_stop is not None:
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._before_stop()
+            except Exception as error:  # whatever it was, the server still has to stop
+                _log.error("server.before_stop_failed", exc_info=error)
+        self._health.close()
+        await server.stop(seconds)
+        self._probing.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._probing
+
+    async def __aenter__(self) -> Self:
+        """Start."""
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        _type: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        """Stop, with the option's grace."""
+        await self.stop()
+
+
+async def serve(
+    name: str,
+    *,
+    listen: str,
+    services: Sequence[Service],
+    before_stop: Callable[[], Awaitable[None]] | None = None,
+    options: ServerOptions = ServerOptions(),
+) -> None:
+    """Serve until SIGTERM or SIGINT, then stop gracefully; a second signal cuts the grace short.
+
+    Args:
+        name: The process' name, for the log.
+        listen: `host:port`; port 0 takes a free one, and the log says which.
+        services: What to offer.
+        before_stop: See `Server`.
+        options: See `ServerOptions`.
+
+    Raises:
+        ListenError: When the address is taken.
+    """
+    signals: asyncio.Queue[str] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, signals.put_nowait, number.name)
+    try:
+        server = Server(services, listen=listen, before_stop=before_stop, options=options)
+        await server.start()
+        names = [service.descriptor.full_name for service in services]
+        _log.info("server.listening", name=name, listen=listen, port=server.port, services=names)
+        _log.info(
+            "server.stopping", name=name, signal=await signals.get(), grace=options.shutdown_grace_seconds
+        )
+        stopping = asyncio.create_task(server.stop(), name="graceful stop")
+        again = asyncio.create_task(signals.get(), name="second signal")
+        await asyncio.wait({stopping, again}, return_when=asyncio.FIRST_COMPLETED)
+        if not stopping.done():
+            _log.warning("server.cut_short", name=name)
+            stopping.cancel()
+        again.cancel()
+        await asyncio.gather(stopping, again, return_exceptions=True)
+        _log.info("server.stopped", name=name)
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine as the process' main one, on uvloop where that is installed.
+
+    An address that is taken ends the process with a sentence and status 1.
+    """
+    try:
+        import uvloop  # optional: it is not made for every platform
+    except ImportError:
+        new_loop = None
+    else:
+        new_loop = uvloop.new_event_loop
+    try:
+        with asyncio.Runner(loop_factory=new_loop) as runner:
+            return runner.run(main)
+    except ListenError as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(1) from error
+
+
+def _channel_arguments(options: ServerOptions) -> list[tuple[str, int]]:
+    return [
+        ("grpc.so_reuseport", 0),  # a second process on the port is a mistake, not a way to share the load
+        ("grpc.max_receive_message_length", options.largest_request_bytes),
+        ("grpc.max_send_message_length", options.largest_response_bytes),
+        ("grpc.keepalive_time_ms", round(options.keepalive_seconds * 1000)),
+        ("grpc.keepalive_timeout_ms", round(options.keepalive_timeout_seconds * 1000)),
+        ("grpc.keepalive_permit_without_calls", 1),
+        (
+            "grpc.http2.min_recv_ping_interval_without_data_ms",
+            round(options.client_ping_interval_seconds * 1000),
+        ),
+    ]
