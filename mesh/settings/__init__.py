@@ -1,0 +1,155 @@
+"""Settings: one frozen, documented class a service, read from the environment once.
+
+    class GatewaySettings(Settings):
+        page_token_key: SecretStr
+        \"\"\"Signs page tokens: at least 32 characters, the same in every replica.\"\"\"
+
+    settings = load(GatewaySettings)
+
+A missing or bad variable stops the process with one sentence each. `python -m mesh.settings` prints
+`.env.example` from the classes of every service; `--write FILE` writes it, `--check FILE` compares.
+"""
+
+import re
+import sys
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretBytes,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
+
+S = TypeVar("S", bound="Settings")
+
+_HOST_PORT = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
+_WEB_URL = re.compile(r"https?://[A-Za-z0-9._~:\[\]-]+(?:/[^\s?#]*)?")
+
+
+def _listen_address(value: str) -> str:
+    match = _HOST_PORT.fullmatch(value)
+    if match is None or int(match[1]) > 65535:
+        raise ValueError("it should look like 127.0.0.1:9000, port 0 for a free one")
+    return value
+
+
+def _target(value: str) -> str:
+    match = _HOST_PORT.fullmatch(value.removeprefix("dns:///"))
+    if match is None or not 1 <= int(match[1]) <= 65535:
+        raise ValueError("it should look like backlog:9000 or dns:///backlog:9000")
+    return value
+
+
+def _web_url(value: str) -> str:
+    if _WEB_URL.fullmatch(value) is None:
+        raise ValueError("it should look like https://example.com/path")
+    return value.rstrip("/")
+
+
+def _split_commas(value: Any) -> Any:
+    return (
+        tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+    )
+
+
+Listen = Annotated[str, AfterValidator(_listen_address)]
+"""Where to listen: `host:port`, port 0 for a free one."""
+Target = Annotated[str, AfterValidator(_target)]
+"""Where another service is: `host:port`, or `dns:///host:port`."""
+WebUrl = Annotated[str, AfterValidator(_web_url)]
+"""An http or https address without query; a final slash is taken off."""
+CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]
+"""Several values with commas between them."""
+
+
+class Settings(BaseSettings):
+    """What every service reads. Each field is the variable of its name in upper case; empty is unset."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="ignore",
+        env_ignore_empty=True,
+        use_attribute_docstrings=True,
+        hide_input_in_errors=True,
+    )
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least level that is logged: debug, info, warning or error."""
+    log_format: Literal["json", "console"] = "json"
+    """How log lines look: json for machines, console for people."""
+    shutdown_grace_seconds: float = Field(default=10.0, ge=0, le=300)
+    """How many seconds running calls may take to finish when the service stops: 0 to 300."""
+
+    @field_validator("log_level", "log_format", mode="before")
+    @classmethod
+    def _in_lower_case(cls, value: Any) -> Any:
+        return value.lower() if isinstance(value, str) else value
+
+
+def load(settings_class: type[S]) -> S:
+    """Read a service's settings from the environment.
+
+    What is wrong is written to stderr, one sentence a variable, and ends the process with status 2. A
+    sentence says what the variable should be, and never repeats what it was.
+    """
+    try:
+        return settings_class()
+    except (ValidationError, SettingsError) as error:
+        for sentence in sentences(settings_class, error):
+            print(sentence, file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def sentences(settings_class: type[Settings], error: ValidationError | SettingsError) -> list[str]:
+    """Return one sentence for every variable that an error names."""
+    if isinstance(error, SettingsError):
+        return [
+            "The environment cannot be read: a variable that holds a list or an object is not valid JSON."
+        ]
+    found: dict[str, str] = {}
+    for problem in error.errors(include_url=False, include_input=False, include_context=False):
+        name = str(problem["loc"][0]) if problem["loc"] else ""
+        info = settings_class.model_fields.get(name)
+        message = problem["msg"].removeprefix("Value error, ")
+        if info is None:
+            found.setdefault(message, f"{_capital(message)}.")
+        else:
+            found.setdefault(name, _sentence(variable_of(name, info), info, problem["type"], message))
+    return list(found.values())
+
+
+def _sentence(variable: str, info: FieldInfo, kind: str, message: str) -> str:
+    meaning = " ".join((info.description or "").split()) or "see .env.example."
+    if kind == "missing":
+        return f"{variable} is not set: {meaning}"
+    # What a validator says about a secret might quote it.
+    why = "" if is_secret(info) else f" ({message[0].lower()}{message[1:]})"
+    return f"{variable} is not usable{why}: {meaning}"
+
+
+def is_secret(info: FieldInfo) -> bool:
+    """Return whether a field holds something that nobody may see."""
+    return any(secret in _types_in(info.annotation) for secret in (SecretStr, SecretBytes))
+
+
+def _types_in(annotation: Any) -> Iterator[Any]:
+    yield annotation
+    for argument in getattr(annotation, "__args__", ()):
+        yield from _types_in(argument)
+
+
+def variable_of(name: str, info: FieldInfo) -> str:
+    """Return the environment variable that a field is read from."""
+    alias = info.validation_alias
+    return (alias if isinstance(alias, str) else name).upper()
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:].rstrip(".")
