@@ -526,11 +526,14 @@ Global___GameCreated: _TypeAlias = GameCreated  # noqa: Y015
 
 @_typing.final
 class PlayerJoined(_message.Message):
-    """Somebody joined."""
+    """Somebody joined, or came back."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     PLAYER_FIELD_NUMBER: _builtins.int
+    PICKED_MOVIES_FIELD_NUMBER: _builtins.int
+    picked_movies: _builtins.int
+    """How many films those present have picked now, each counted once."""
     @_builtins.property
     def player(self) -> Global___Player:
         """Who."""
@@ -539,10 +542,11 @@ class PlayerJoined(_message.Message):
         self,
         *,
         player: Global___Player | None = ...,
+        picked_movies: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["player", b"player"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["player", b"player"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["picked_movies", b"picked_movies", "player", b"player"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -555,16 +559,20 @@ class PlayerLeft(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PLAYER_ID_FIELD_NUMBER: _builtins.int
+    PICKED_MOVIES_FIELD_NUMBER: _builtins.int
     player_id: _builtins.str
     """Who."""
+    picked_movies: _builtins.int
+    """How many films those still present have picked, each counted once."""
     def __init__(
         self,
         *,
         player_id: _builtins.str = ...,
+        picked_movies: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["player_id", b"player_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["picked_movies", b"picked_movies", "player_id", b"player_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -746,7 +754,9 @@ class Card(_message.Message):
     """TMDB's id of the film."""
     @_builtins.property
     def movie(self) -> _movie_pb2.Movie:
-        """The film in the caller's language. Absent when its data cannot be had now; the card can be swiped all the same."""
+        """The film in the caller's language. Absent when its data cannot be had now; the card can be swiped all the same. A
+        `Play` stream brings each film once: it is absent in later cards of the same film.
+        """
 
     def __init__(
         self,
@@ -803,7 +813,7 @@ class SwipeAck(_message.Message):
     """The number of its event. 0 when it was refused."""
     @_builtins.property
     def refusal(self) -> _status_pb2.Status:
-        """Why it was refused. Absent when it was not."""
+        """Why it was refused, as the error of `Swipe` would be. Absent when it was not."""
 
     def __init__(
         self,

@@ -167,16 +167,17 @@ class GameServiceServicer:
 
     def JoinGame(self, request, context):
         """Joins the room with this code. Joining where one already is changes nothing and gives the room. FAILED_PRECONDITION
-        when it is full (ROOM_FULL), locked (ROOM_LOCKED) or past the lobby (GAME_STARTED); ALREADY_EXISTS
-        (ALREADY_PLAYING) when the caller is in another room.
+        when it is full (ROOM_FULL), locked (ROOM_LOCKED), past the lobby (GAME_STARTED; who left may come back all the
+        same) or over (GAME_ENDED); ALREADY_EXISTS (ALREADY_PLAYING) when the caller is in another room.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def LeaveGame(self, request, context):
-        """Leaves the room, at any time. The match is looked at again without the one who left; if the host leaves, whoever has
-        been there longest becomes host. The last to leave ends the game.
+        """Leaves the room, at any time. The matches are looked at again without the one who left (a single player left over
+        keeps those that stood); if the host leaves, whoever has been there longest becomes host. The last to leave ends
+        the game. Who left may come back with JoinGame, and their swipes count again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -250,8 +251,8 @@ class GameServiceServicer:
 
     def Swipe(self, request, context):
         """The caller's verdict on a film of the deck. `swipe_id` makes a retry harmless: same id, same answer, one effect. An
-        acknowledged swipe is not lost. FAILED_PRECONDITION: GAME_NOT_STARTED, GAME_ENDED, ALREADY_SWIPED (another swipe
-        id was there first; undo it), NOT_IN_DECK.
+        acknowledged swipe is not lost. FAILED_PRECONDITION: GAME_NOT_STARTED, GAME_ENDED, NOT_IN_DECK. ALREADY_EXISTS:
+        ALREADY_SWIPED (another swipe id was there first; undo it), SWIPE_ID_REUSED (the id stands for another swipe).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

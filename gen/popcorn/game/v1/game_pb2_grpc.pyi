@@ -56,12 +56,13 @@ class GameServiceStub:
     """Changes the name or the settings. Host only, in the lobby only."""
     JoinGame: _grpc.UnaryUnaryMultiCallable[_game_pb2.JoinGameRequest, _game_pb2.JoinGameResponse]
     """Joins the room with this code. Joining where one already is changes nothing and gives the room. FAILED_PRECONDITION
-    when it is full (ROOM_FULL), locked (ROOM_LOCKED) or past the lobby (GAME_STARTED); ALREADY_EXISTS
-    (ALREADY_PLAYING) when the caller is in another room.
+    when it is full (ROOM_FULL), locked (ROOM_LOCKED), past the lobby (GAME_STARTED; who left may come back all the
+    same) or over (GAME_ENDED); ALREADY_EXISTS (ALREADY_PLAYING) when the caller is in another room.
     """
     LeaveGame: _grpc.UnaryUnaryMultiCallable[_game_pb2.LeaveGameRequest, _game_pb2.LeaveGameResponse]
-    """Leaves the room, at any time. The match is looked at again without the one who left; if the host leaves, whoever has
-    been there longest becomes host. The last to leave ends the game.
+    """Leaves the room, at any time. The matches are looked at again without the one who left (a single player left over
+    keeps those that stood); if the host leaves, whoever has been there longest becomes host. The last to leave ends
+    the game. Who left may come back with JoinGame, and their swipes count again.
     """
     RemovePlayer: _grpc.UnaryUnaryMultiCallable[_game_pb2.RemovePlayerRequest, _game_pb2.RemovePlayerResponse]
     """Takes somebody out of the room, and keeps them out. Host only."""
@@ -89,8 +90,8 @@ class GameServiceStub:
     """
     Swipe: _grpc.UnaryUnaryMultiCallable[_game_pb2.SwipeRequest, _game_pb2.SwipeResponse]
     """The caller's verdict on a film of the deck. `swipe_id` makes a retry harmless: same id, same answer, one effect. An
-    acknowledged swipe is not lost. FAILED_PRECONDITION: GAME_NOT_STARTED, GAME_ENDED, ALREADY_SWIPED (another swipe
-    id was there first; undo it), NOT_IN_DECK.
+    acknowledged swipe is not lost. FAILED_PRECONDITION: GAME_NOT_STARTED, GAME_ENDED, NOT_IN_DECK. ALREADY_EXISTS:
+    ALREADY_SWIPED (another swipe id was there first; undo it), SWIPE_ID_REUSED (the id stands for another swipe).
     """
     UndoSwipe: _grpc.UnaryUnaryMultiCallable[_game_pb2.UndoSwipeRequest, _game_pb2.UndoSwipeResponse]
     """Takes the caller's verdict on a film back. If that film was a match, the match is withdrawn."""
@@ -130,12 +131,13 @@ class GameServiceAsyncStub(GameServiceStub):
     """Changes the name or the settings. Host only, in the lobby only."""
     JoinGame: _aio.UnaryUnaryMultiCallable[_game_pb2.JoinGameRequest, _game_pb2.JoinGameResponse]  # type: ignore[assignment]
     """Joins the room with this code. Joining where one already is changes nothing and gives the room. FAILED_PRECONDITION
-    when it is full (ROOM_FULL), locked (ROOM_LOCKED) or past the lobby (GAME_STARTED); ALREADY_EXISTS
-    (ALREADY_PLAYING) when the caller is in another room.
+    when it is full (ROOM_FULL), locked (ROOM_LOCKED), past the lobby (GAME_STARTED; who left may come back all the
+    same) or over (GAME_ENDED); ALREADY_EXISTS (ALREADY_PLAYING) when the caller is in another room.
     """
     LeaveGame: _aio.UnaryUnaryMultiCallable[_game_pb2.LeaveGameRequest, _game_pb2.LeaveGameResponse]  # type: ignore[assignment]
-    """Leaves the room, at any time. The match is looked at again without the one who left; if the host leaves, whoever has
-    been there longest becomes host. The last to leave ends the game.
+    """Leaves the room, at any time. The matches are looked at again without the one who left (a single player left over
+    keeps those that stood); if the host leaves, whoever has been there longest becomes host. The last to leave ends
+    the game. Who left may come back with JoinGame, and their swipes count again.
     """
     RemovePlayer: _aio.UnaryUnaryMultiCallable[_game_pb2.RemovePlayerRequest, _game_pb2.RemovePlayerResponse]  # type: ignore[assignment]
     """Takes somebody out of the room, and keeps them out. Host only."""
@@ -163,8 +165,8 @@ class GameServiceAsyncStub(GameServiceStub):
     """
     Swipe: _aio.UnaryUnaryMultiCallable[_game_pb2.SwipeRequest, _game_pb2.SwipeResponse]  # type: ignore[assignment]
     """The caller's verdict on a film of the deck. `swipe_id` makes a retry harmless: same id, same answer, one effect. An
-    acknowledged swipe is not lost. FAILED_PRECONDITION: GAME_NOT_STARTED, GAME_ENDED, ALREADY_SWIPED (another swipe
-    id was there first; undo it), NOT_IN_DECK.
+    acknowledged swipe is not lost. FAILED_PRECONDITION: GAME_NOT_STARTED, GAME_ENDED, NOT_IN_DECK. ALREADY_EXISTS:
+    ALREADY_SWIPED (another swipe id was there first; undo it), SWIPE_ID_REUSED (the id stands for another swipe).
     """
     UndoSwipe: _aio.UnaryUnaryMultiCallable[_game_pb2.UndoSwipeRequest, _game_pb2.UndoSwipeResponse]  # type: ignore[assignment]
     """Takes the caller's verdict on a film back. If that film was a match, the match is withdrawn."""
@@ -225,8 +227,8 @@ class GameServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_game_pb2.JoinGameResponse, _abc.Awaitable[_game_pb2.JoinGameResponse]]:
         """Joins the room with this code. Joining where one already is changes nothing and gives the room. FAILED_PRECONDITION
-        when it is full (ROOM_FULL), locked (ROOM_LOCKED) or past the lobby (GAME_STARTED); ALREADY_EXISTS
-        (ALREADY_PLAYING) when the caller is in another room.
+        when it is full (ROOM_FULL), locked (ROOM_LOCKED), past the lobby (GAME_STARTED; who left may come back all the
+        same) or over (GAME_ENDED); ALREADY_EXISTS (ALREADY_PLAYING) when the caller is in another room.
         """
 
     @_abc_1.abstractmethod
@@ -235,8 +237,9 @@ class GameServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _game_pb2.LeaveGameRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_game_pb2.LeaveGameResponse, _abc.Awaitable[_game_pb2.LeaveGameResponse]]:
-        """Leaves the room, at any time. The match is looked at again without the one who left; if the host leaves, whoever has
-        been there longest becomes host. The last to leave ends the game.
+        """Leaves the room, at any time. The matches are looked at again without the one who left (a single player left over
+        keeps those that stood); if the host leaves, whoever has been there longest becomes host. The last to leave ends
+        the game. Who left may come back with JoinGame, and their swipes count again.
         """
 
     @_abc_1.abstractmethod
@@ -324,8 +327,8 @@ class GameServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_game_pb2.SwipeResponse, _abc.Awaitable[_game_pb2.SwipeResponse]]:
         """The caller's verdict on a film of the deck. `swipe_id` makes a retry harmless: same id, same answer, one effect. An
-        acknowledged swipe is not lost. FAILED_PRECONDITION: GAME_NOT_STARTED, GAME_ENDED, ALREADY_SWIPED (another swipe
-        id was there first; undo it), NOT_IN_DECK.
+        acknowledged swipe is not lost. FAILED_PRECONDITION: GAME_NOT_STARTED, GAME_ENDED, NOT_IN_DECK. ALREADY_EXISTS:
+        ALREADY_SWIPED (another swipe id was there first; undo it), SWIPE_ID_REUSED (the id stands for another swipe).
         """
 
     @_abc_1.abstractmethod
