@@ -1,0 +1,178 @@
+"""Entries of a backlog: what one is, what putting one does, and in which orders they are listed.
+
+Plain values and rules; nothing here knows of gRPC or of PostgreSQL.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import ClassVar, Final
+
+LONGEST_NOTE: Final = 1024
+"""Code points."""
+MOST_TAGS: Final = 20
+LONGEST_TAG: Final = 40
+"""Code points."""
+MOST_HALF_STARS: Final = 10
+CLOCK_SKEW: Final = timedelta(minutes=1)
+"""A time this little ahead of our clock is taken for now: phones' clocks are not ours."""
+
+
+class Status(StrEnum):
+    """Where somebody stands with a film."""
+
+    WANT_TO_WATCH = "want_to_watch"
+    WATCHING = "watching"
+    WATCHED = "watched"
+    DROPPED = "dropped"
+
+
+class Source(StrEnum):
+    """How an entry came to be."""
+
+    BY_HAND = "by_hand"
+    IMPORT = "import"
+    MOVIE_NIGHT = "movie_night"
+
+
+class Order(StrEnum):
+    """How a list is ordered. Entries that compare equal go by film id, the lowest first."""
+
+    ADDED_DESC = "added_desc"
+    ADDED_ASC = "added_asc"
+    UPDATED_DESC = "updated_desc"
+    UPDATED_ASC = "updated_asc"
+    RATING_DESC = "rating_desc"
+    """Without a rating: at the end."""
+    RATING_ASC = "rating_asc"
+    """Without a rating: at the end here, too."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """What an entry shall say. It is the whole entry: what is left out is emptied."""
+
+    movie_id: int
+    """TMDB's id, at least 1."""
+    status: Status = Status.WANT_TO_WATCH
+    note: str = ""
+    half_stars: int | None = None
+    """The rating in half stars, 1 to 10."""
+    tags: tuple[str, ...] = ()
+    """Each once, in the order given."""
+    watch_time: datetime | None = None
+    source: Source = Source.BY_HAND
+    """Counts only for an entry that is new: how an entry came to be does not change later."""
+
+    @property
+    def keeps_watch_time(self) -> bool:
+        """Whether an entry that knows its watch time keeps it: watched, and nothing said about when."""
+        return self.status is Status.WATCHED and self.watch_time is None
+
+    def new_watch_time(self, now: datetime) -> datetime | None:
+        """The watch time to write where none is kept: the given one; else now, if watched."""
+        if self.watch_time is not None:
+            return min(self.watch_time, now)
+        return now if self.status is Status.WATCHED else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One film in somebody's backlog. Times are aware, in microseconds."""
+
+    movie_id: int
+    status: Status
+    note: str
+    half_stars: int | None
+    tags: tuple[str, ...]
+    add_time: datetime
+    update_time: datetime
+    watch_time: datetime | None
+    source: Source
+
+    @property
+    def etag(self) -> str:
+        """A short text that changes whenever anything about the entry does."""
+        content = json.dumps(
+            [
+                self.movie_id,
+                self.status,
+                self.note,
+                self.half_stars,
+                self.tags,
+                self.add_time.isoformat(),
+                self.update_time.isoformat(),
+                self.watch_time and self.watch_time.isoformat(),
+                self.source,
+            ]
+        )
+        return hashlib.sha256(content.encode()).hexdigest()[:24]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which entries: all that is set must hold."""
+
+    status: Status | None = None
+    tag: str | None = None
+    """Spelled exactly so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in an ordered list: right after the entry with this sort key and film."""
+
+    key: datetime | int
+    """A time for the orders by time; half stars, see `sort_key`, for those by rating."""
+    movie_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A stretch of an ordered list."""
+
+    entries: tuple[Entry, ...]
+    next: Position | None
+    """Where the list goes on; None at its end."""
+    total_size: int
+    """How many entries pass the filter, over all pages, at the same moment as the page."""
+
+
+class NotImplementedYet(Exception):
+    """The list cannot be filtered or ordered by that yet: it takes facts about the films."""
+
+    status: ClassVar[str] = "UNIMPLEMENTED"
+    reason: ClassVar[str] = "NOT_IMPLEMENTED"
+
+    def __init__(self, fields: Iterable[str]) -> None:
+        named = ", ".join(fields)
+        super().__init__(f"Not implemented yet: {named}.")
+        self.metadata: Mapping[str, str] = {"field": named}
+
+
+def sort_key(entry: Entry, order: Order) -> datetime | int:
+    """What `order` compares. Never empty: a missing rating counts as one beyond the end of either order."""
+    match order:
+        case Order.ADDED_DESC | Order.ADDED_ASC:
+            return entry.add_time
+        case Order.UPDATED_DESC | Order.UPDATED_ASC:
+            return entry.update_time
+        case Order.RATING_DESC:
+            return entry.half_stars or 0
+        case Order.RATING_ASC:
+            return entry.half_stars or MOST_HALF_STARS + 1
+
+
+def half_stars(stars: float) -> int | None:
+    """Stars as half stars, 1 to 10; None when it is not 0.5 to 5 in steps of a half."""
+    doubled = stars * 2
+    # In this order NaN and the infinities fail before anything converts them.
+    return int(doubled) if 1 <= doubled <= MOST_HALF_STARS and doubled == int(doubled) else None
+
+
+def stars(half_stars: int) -> float:
+    """Half stars as stars."""
+    return half_stars / 2

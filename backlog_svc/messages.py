@@ -1,0 +1,282 @@
+"""Between the contract's messages and the domain's values; what is read is checked, all of it at once."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from backlog_svc import entries
+from backlog_svc.entries import Draft, Entry, Filter, NotImplementedYet, Order, Position, Source, Status
+from mesh.checks import Checks
+from mesh.page_tokens import PageTokens
+from popcorn.backlog.v1 import backlog_pb2
+
+DEFAULT_PAGE_SIZE: Final = 20
+LARGEST_PAGE_SIZE: Final = 100
+MOST_MOVIES: Final = 500
+"""In one BatchGetEntries."""
+
+_LIST_KIND: Final = "backlog.entries"
+_USER_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_REGION = re.compile(r"[A-Z]{2}")
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+# The range of both google.protobuf.Timestamp and datetime, in seconds since 1970: years 1 to 9999.
+_FIRST_SECOND: Final = -62_135_596_800
+_LAST_SECOND: Final = 253_402_300_799
+
+_STATUSES: Final[Mapping[int, Status]] = {
+    backlog_pb2.ENTRY_STATUS_WANT_TO_WATCH: Status.WANT_TO_WATCH,
+    backlog_pb2.ENTRY_STATUS_WATCHING: Status.WATCHING,
+    backlog_pb2.ENTRY_STATUS_WATCHED: Status.WATCHED,
+    backlog_pb2.ENTRY_STATUS_DROPPED: Status.DROPPED,
+}
+_SOURCES: Final[Mapping[int, Source]] = {
+    backlog_pb2.ENTRY_SOURCE_BY_HAND: Source.BY_HAND,
+    backlog_pb2.ENTRY_SOURCE_IMPORT: Source.IMPORT,
+    backlog_pb2.ENTRY_SOURCE_MOVIE_NIGHT: Source.MOVIE_NIGHT,
+}
+# The contract's other orders take facts about the films.
+_ORDERS: Final[Mapping[int, Order]] = {
+    backlog_pb2.ENTRY_ORDER_ADDED_DESC: Order.ADDED_DESC,
+    backlog_pb2.ENTRY_ORDER_ADDED_ASC: Order.ADDED_ASC,
+    backlog_pb2.ENTRY_ORDER_UPDATED_DESC: Order.UPDATED_DESC,
+    backlog_pb2.ENTRY_ORDER_UPDATED_ASC: Order.UPDATED_ASC,
+    backlog_pb2.ENTRY_ORDER_RATING_DESC: Order.RATING_DESC,
+    backlog_pb2.ENTRY_ORDER_RATING_ASC: Order.RATING_ASC,
+}
+_STATUS_NUMBERS: Final = {status: number for number, status in _STATUSES.items()}
+_SOURCE_NUMBERS: Final = {source: number for number, source in _SOURCES.items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListQuery:
+    """A ListEntriesRequest, checked."""
+
+    user_id: str
+    chosen: Filter
+    order: Order
+    page_size: int
+    after: Position | None
+
+    def token_for(self, position: Position | None, tokens: PageTokens) -> str:
+        """The page token for going on after `position`; empty at the list's end."""
+        if position is None:
+            return ""
+        return tokens.seal(_LIST_KIND, self._binding(), [_number(position.key), position.movie_id])
+
+    def _binding(self) -> Mapping[str, object]:
+        return _binding(self.user_id, self.chosen, self.order)
+
+
+def read_user_id(checks: Checks, user_id: str) -> str:
+    """Whose backlog: the field `user_id`."""
+    checks.require(
+        _USER_ID.fullmatch(user_id) is not None,
+        "user_id",
+        "INVALID_USER_ID",
+        "Must be a user id: 1 to 64 letters, digits, hyphens and underscores.",
+    )
+    return user_id
+
+
+def read_draft(checks: Checks, field: str, draft: backlog_pb2.EntryDraft, *, now: datetime) -> Draft:
+    """What an entry shall say; `field` is the draft's own path."""
+    status = checks.choice(
+        f"{field}.status",
+        draft.status,
+        backlog_pb2.EntryStatus,
+        default=backlog_pb2.ENTRY_STATUS_WANT_TO_WATCH,
+    )
+    source = checks.choice(
+        f"{field}.source", draft.source, backlog_pb2.EntrySource, default=backlog_pb2.ENTRY_SOURCE_BY_HAND
+    )
+    return Draft(
+        movie_id=checks.movie_id(f"{field}.movie_id", draft.movie_id),
+        status=_STATUSES.get(status, Status.WANT_TO_WATCH),
+        note=checks.text(f"{field}.note", draft.note, longest=entries.LONGEST_NOTE, multiline=True),
+        half_stars=_rating(checks, f"{field}.rating", draft),
+        tags=_tags(checks, f"{field}.tags", draft.tags),
+        watch_time=_watch_time(checks, f"{field}.watch_time", draft, now=now),
+        source=_SOURCES.get(source, Source.BY_HAND),
+    )
+
+
+def read_list_query(
+    checks: Checks, request: backlog_pb2.ListEntriesRequest, *, tokens: PageTokens
+) -> ListQuery:
+    """What to list, and whether that is possible yet.
+
+    Raises:
+        InvalidInput: With everything that is wrong; nothing is left to check.
+        NotImplementedYet: It is well-formed, but takes facts about the films.
+    """
+    user_id = read_user_id(checks, request.user_id)
+    chosen = _filter(checks, request.filter)
+    order = checks.choice(
+        "order", request.order, backlog_pb2.EntryOrder, default=backlog_pb2.ENTRY_ORDER_ADDED_DESC
+    )
+    page_size = checks.page_size(
+        "page_size", request.page_size, default=DEFAULT_PAGE_SIZE, most=LARGEST_PAGE_SIZE
+    )
+    known_order = _ORDERS.get(order, Order.ADDED_DESC)
+    position = checks.page_token(
+        "page_token",
+        request.page_token,
+        tokens=tokens,
+        kind=_LIST_KIND,
+        query=_binding(user_id, chosen, known_order),
+    )
+    checks.done()
+    if missing := [*_film_facts(request.filter), *(["order"] if order not in _ORDERS else [])]:
+        raise NotImplementedYet(missing)
+    return ListQuery(
+        user_id=user_id,
+        chosen=chosen,
+        order=known_order,
+        page_size=page_size,
+        after=_position(position, known_order),
+    )
+
+
+def read_movie_ids(checks: Checks, movie_ids: Sequence[int]) -> Sequence[int]:
+    """Which films: the field `movie_ids`."""
+    checks.require(len(movie_ids) > 0, "movie_ids", "REQUIRED", "Must not be empty.")
+    checks.require(
+        len(movie_ids) <= MOST_MOVIES, "movie_ids", "TOO_MANY", f"Must have at most {MOST_MOVIES} items."
+    )
+    for index, movie_id in enumerate(movie_ids[:MOST_MOVIES]):
+        checks.movie_id(f"movie_ids[{index}]", movie_id)
+    return movie_ids
+
+
+def entry_message(entry: Entry) -> backlog_pb2.Entry:
+    """An entry, for an answer."""
+    return backlog_pb2.Entry(
+        movie_id=entry.movie_id,
+        status=_STATUS_NUMBERS[entry.status],  # type: ignore[arg-type]  # numbers of this very enum
+        note=entry.note,
+        rating=None if entry.half_stars is None else entries.stars(entry.half_stars),
+        tags=entry.tags,
+        add_time=_timestamp(entry.add_time),
+        update_time=_timestamp(entry.update_time),
+        watch_time=None if entry.watch_time is None else _timestamp(entry.watch_time),
+        source=_SOURCE_NUMBERS[entry.source],  # type: ignore[arg-type]  # numbers of this very enum
+        etag=entry.etag,
+    )
+
+
+def _rating(checks: Checks, field: str, draft: backlog_pb2.EntryDraft) -> int | None:
+    if not draft.HasField("rating"):
+        return None
+    half_stars = entries.half_stars(draft.rating)
+    checks.require(
+        half_stars is not None, field, "INVALID_RATING", "Must be 0.5 to 5 stars, in steps of a half."
+    )
+    return half_stars
+
+
+def _tags(checks: Checks, field: str, given: Iterable[str]) -> tuple[str, ...]:
+    indexes: dict[str, int] = {}
+    for index, tag in enumerate(given):
+        indexes.setdefault(tag.strip(), index)
+    checks.require(
+        len(indexes) <= entries.MOST_TAGS, field, "TOO_MANY", f"Must have at most {entries.MOST_TAGS} items."
+    )
+    # Beyond that number nothing is looked at: a request can hold hundreds of thousands.
+    return tuple(
+        checks.text(f"{field}[{index}]", tag, longest=entries.LONGEST_TAG, shortest=1)
+        for tag, index in list(indexes.items())[: entries.MOST_TAGS]
+    )
+
+
+def _watch_time(
+    checks: Checks, field: str, draft: backlog_pb2.EntryDraft, *, now: datetime
+) -> datetime | None:
+    if not draft.HasField("watch_time"):
+        return None
+    given = draft.watch_time
+    if not (_FIRST_SECOND <= given.seconds <= _LAST_SECOND and 0 <= given.nanos < 1_000_000_000):
+        checks.require(False, field, "INVALID_TIME", "Must be a time of the years 1 to 9999.")
+        return None
+    time = _EPOCH + timedelta(seconds=given.seconds, microseconds=given.nanos // 1000)
+    checks.require(time <= now + entries.CLOCK_SKEW, field, "IN_THE_FUTURE", "Must not be in the future.")
+    return time
+
+
+def _filter(checks: Checks, given: backlog_pb2.EntryFilter) -> Filter:
+    status = checks.choice("filter.status", given.status, backlog_pb2.EntryStatus, default=0)
+    tag = checks.text("filter.tag", given.tag, longest=entries.LONGEST_TAG)
+    checks.require(len(given.genre_ids) <= 10, "filter.genre_ids", "TOO_MANY", "Must have at most 10 items.")
+    checks.require(
+        all(genre_id >= 1 for genre_id in given.genre_ids),
+        "filter.genre_ids",
+        "INVALID_ID",
+        "Must be TMDB's genre ids: whole numbers from 1.",
+    )
+    checks.require(
+        given.max_runtime_minutes >= 0, "filter.max_runtime_minutes", "NEGATIVE", "Must be 0 or more."
+    )
+    checks.require(
+        given.decade == 0 or (1870 <= given.decade <= 2200 and given.decade % 10 == 0),
+        "filter.decade",
+        "INVALID_DECADE",
+        "Must be a decade's first year, such as 1990.",
+    )
+    checks.require(
+        len(given.provider_ids) <= 20, "filter.provider_ids", "TOO_MANY", "Must have at most 20 items."
+    )
+    checks.require(
+        all(provider_id >= 1 for provider_id in given.provider_ids),
+        "filter.provider_ids",
+        "INVALID_ID",
+        "Must be TMDB's provider ids: whole numbers from 1.",
+    )
+    checks.require(
+        (not given.region and not given.provider_ids) or _REGION.fullmatch(given.region) is not None,
+        "filter.region",
+        "INVALID_REGION",
+        "Must be a region's ISO 3166-1 code in upper case, such as GB.",
+    )
+    checks.text("filter.text", given.text, longest=100)
+    return Filter(status=_STATUSES.get(status), tag=tag or None)
+
+
+def _film_facts(given: backlog_pb2.EntryFilter) -> list[str]:
+    asked = {
+        "filter.genre_ids": given.genre_ids,
+        "filter.max_runtime_minutes": given.max_runtime_minutes,
+        "filter.decade": given.decade,
+        "filter.provider_ids": given.provider_ids,
+        "filter.text": given.text,
+    }
+    return [field for field, value in asked.items() if value]
+
+
+def _binding(user_id: str, chosen: Filter, order: Order) -> Mapping[str, object]:
+    """What a page token is good for: this list of this person, and no other."""
+    return {"user": user_id, "status": chosen.status, "tag": chosen.tag, "order": order}
+
+
+def _number(key: datetime | int) -> int:
+    return key if isinstance(key, int) else (key - _EPOCH) // _MICROSECOND
+
+
+def _position(position: list[Any], order: Order) -> Position | None:
+    if not position:
+        return None
+    number, movie_id = position
+    match order:
+        case Order.RATING_DESC | Order.RATING_ASC:
+            return Position(number, movie_id)
+        case _:
+            return Position(_EPOCH + number * _MICROSECOND, movie_id)
+
+
+def _timestamp(time: datetime) -> Timestamp:
+    timestamp = Timestamp()
+    timestamp.FromDatetime(time)
+    return timestamp

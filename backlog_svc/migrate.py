@@ -1,0 +1,12 @@
+"""`python -m backlog_svc.migrate` brings the database to this code's schema; `--check` only looks."""
+
+from pathlib import Path
+from typing import Final
+
+from mesh.migrations import command
+
+SCHEMA: Final = "backlog"
+FOLDER: Final = Path(__file__).parent / "migrations"
+
+if __name__ == "__main__":
+    command(schema=SCHEMA, folder=FOLDER)

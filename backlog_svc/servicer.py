@@ -1,0 +1,70 @@
+"""The contract's BacklogService: unpack, one call, pack. RPCs that are not here answer UNIMPLEMENTED."""
+
+from typing import Any, TypeAlias
+
+import grpc
+
+from backlog_svc.messages import entry_message, read_draft, read_list_query, read_movie_ids, read_user_id
+from backlog_svc.store import EntryStore
+from mesh.checks import Checks
+from mesh.clock import Clock
+from mesh.page_tokens import PageTokens
+from popcorn.backlog.v1 import backlog_pb2, backlog_pb2_grpc
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+
+class BacklogServicer(backlog_pb2_grpc.BacklogServiceServicer):
+    """Backlogs of all people, for callers that have made sure that they speak for the person they name."""
+
+    def __init__(self, store: EntryStore, *, tokens: PageTokens, clock: Clock) -> None:
+        self._store = store
+        self._tokens = tokens
+        self._clock = clock
+
+    async def PutEntry(
+        self, request: backlog_pb2.PutEntryRequest, _context: Context
+    ) -> backlog_pb2.PutEntryResponse:
+        """Adds a film or replaces its entry."""
+        now = self._clock()
+        checks = Checks()
+        user_id = read_user_id(checks, request.user_id)
+        draft = read_draft(checks, "entry", request.entry, now=now)
+        checks.done()
+        entry, added = await self._store.put(user_id, draft, now=now)
+        return backlog_pb2.PutEntryResponse(entry=entry_message(entry), added=added)
+
+    async def RemoveEntry(
+        self, request: backlog_pb2.RemoveEntryRequest, _context: Context
+    ) -> backlog_pb2.RemoveEntryResponse:
+        """Takes a film out."""
+        checks = Checks()
+        user_id = read_user_id(checks, request.user_id)
+        movie_id = checks.movie_id("movie_id", request.movie_id)
+        checks.done()
+        return backlog_pb2.RemoveEntryResponse(removed=await self._store.remove(user_id, movie_id))
+
+    async def ListEntries(
+        self, request: backlog_pb2.ListEntriesRequest, _context: Context
+    ) -> backlog_pb2.ListEntriesResponse:
+        """Gives a page of somebody's backlog."""
+        query = read_list_query(Checks(), request, tokens=self._tokens)
+        page = await self._store.page(
+            query.user_id, query.chosen, query.order, after=query.after, size=query.page_size
+        )
+        return backlog_pb2.ListEntriesResponse(
+            entries=map(entry_message, page.entries),
+            next_page_token=query.token_for(page.next, self._tokens),
+            total_size=page.total_size,
+        )
+
+    async def BatchGetEntries(
+        self, request: backlog_pb2.BatchGetEntriesRequest, _context: Context
+    ) -> backlog_pb2.BatchGetEntriesResponse:
+        """Gives the entries somebody has for given films."""
+        checks = Checks()
+        user_id = read_user_id(checks, request.user_id)
+        movie_ids = read_movie_ids(checks, request.movie_ids)
+        checks.done()
+        entries = await self._store.of_movies(user_id, movie_ids)
+        return backlog_pb2.BatchGetEntriesResponse(entries=map(entry_message, entries))
