@@ -48,7 +48,7 @@ def main(names: list[str]) -> None:
     Raises:
         InstallFailed: It cannot be done here; the text says why, and what would help.
     """
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 - this file is run by whatever Python the machine has
         raise InstallFailed(
             "Evening Popcorn needs Python 3.11 or newer; this is "
             f"{platform.python_version()}. Name another with: make PYTHON=python3.12 ..."
