@@ -1,0 +1,54 @@
+"""Our access tokens: ES256 JWTs of the type `at+jwt` (RFC 9068), checked by Envoy and `mesh.identity`."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+import jwt
+
+from gateway.keys import ALGORITHM, SigningKeys
+from gateway.sessions import LiveSession
+from mesh.identity import ACCESS_TOKEN_TYPE
+
+
+class AccessTokens:
+    """Signs access tokens."""
+
+    def __init__(self, keys: SigningKeys, *, issuer: str, audience: str, new_id: Callable[[], str]) -> None:
+        """Take what is the same in all tokens.
+
+        Args:
+            keys: What signs.
+            issuer: `iss`.
+            audience: `aud`.
+            new_id: Makes `jti`.
+        """
+        self._keys = keys
+        self._issuer = issuer
+        self._audience = audience
+        self._new_id = new_id
+
+    def sign(self, session: LiveSession, *, issued_at: datetime, expires_at: datetime) -> str:
+        """Return an access token for a session.
+
+        Args:
+            session: Whose it is.
+            issued_at: `iat`, cut to whole seconds.
+            expires_at: `exp`, cut to whole seconds.
+        """
+        key = self._keys.at(issued_at)
+        return jwt.encode(
+            {
+                "iss": self._issuer,
+                "aud": self._audience,
+                "sub": str(session.user_id),
+                "sid": str(session.session_id),
+                "name": session.display_name,
+                "guest": session.guest,
+                "iat": int(issued_at.timestamp()),
+                "exp": int(expires_at.timestamp()),
+                "jti": self._new_id(),
+            },
+            key.private_key,
+            algorithm=ALGORITHM,
+            headers={"typ": ACCESS_TOKEN_TYPE, "kid": key.key_id},
+        )

@@ -1,0 +1,32 @@
+"""Apple's identity tokens, checked with pyjwt."""
+
+from collections.abc import Callable, Set
+from datetime import datetime
+from typing import Final
+
+from gateway.identity_tokens import ProvenIdentity, Provider, Trust, proven_identity
+from gateway.provider_keys import ProviderKeys
+from gateway.signed_tokens import signed_claims, signing_key
+
+ISSUERS: Final = frozenset({"https://appleid.apple.com"})
+"""The only spelling of `iss` that Apple uses."""
+
+
+class AppleTokens:
+    """Checks identity tokens of Sign in with Apple."""
+
+    def __init__(self, keys: ProviderKeys, *, audiences: Set[str], clock: Callable[[], datetime]) -> None:
+        """Take Apple's keys, our client ids (the app's bundle, the web's service) and the clock."""
+        self._keys = keys
+        self._clock = clock
+        self._trust = Trust(Provider.APPLE, issuers=ISSUERS, audiences=audiences)
+
+    async def verify(self, token: str, *, nonce: str) -> ProvenIdentity:
+        """Return whom an identity token is about.
+
+        Raises:
+            InvalidIdentityToken: It does not convince.
+            Unavailable: Apple's keys cannot be had.
+        """
+        claims = signed_claims(token, await signing_key(token, self._keys))
+        return proven_identity(claims, self._trust, nonce=nonce, now=self._clock())

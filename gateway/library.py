@@ -1,0 +1,135 @@
+"""Films and backlogs, from the two services that know one each. The only module that knows their stubs."""
+
+from collections.abc import Awaitable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias, TypeVar
+
+import grpc
+import structlog
+
+from mesh import running
+from popcorn.backlog.v1 import backlog_pb2, backlog_pb2_grpc
+from popcorn.movie.v1 import movie_pb2, movie_pb2_grpc
+
+T = TypeVar("T")
+
+# A page of the backlog is worth showing without films, so films may not use up the caller's whole patience.
+_PATIENCE_WITH_FILMS_SECONDS: Final = 2.0
+_FILMS_SHARE_OF_THE_DEADLINE: Final = 0.7
+
+# In quotes: it is generic in the stubs only.
+_Call: TypeAlias = "grpc.aio.UnaryUnaryCall[object, T]"
+
+_log = structlog.get_logger("gateway.library")
+
+
+@dataclass(frozen=True, slots=True)
+class BacklogPage:
+    """One page of somebody's backlog."""
+
+    entries: backlog_pb2.ListEntriesResponse
+    """The entries, and where the list goes on."""
+    films: movie_pb2.BatchGetMoviesResponse | None
+    """Their films; None when films cannot be had now at all, or the page is empty."""
+
+
+class Library:
+    """Asks movie_svc and backlog_svc. Failures of theirs are raised as they come (`grpc.aio.AioRpcError`)."""
+
+    def __init__(
+        self,
+        *,
+        movies: movie_pb2_grpc.MovieServiceAsyncStub,
+        backlogs: backlog_pb2_grpc.BacklogServiceAsyncStub,
+    ) -> None:
+        """Take stubs on channels of the mesh: they bring the deadlines and the retries."""
+        self._movies = movies
+        self._backlogs = backlogs
+
+    async def film_and_entry(
+        self, user_id: str, movie_id: int, locale: Awaitable[movie_pb2.Locale]
+    ) -> tuple[movie_pb2.GetMovieResponse, backlog_pb2.Entry | None]:
+        """Return a film and somebody's entry for it, both asked for at once."""
+        entries = self._backlogs.BatchGetEntries(
+            backlog_pb2.BatchGetEntriesRequest(user_id=user_id, movie_ids=[movie_id])
+        )
+        try:
+            # The film comes first, so that an unknown one is NOT_FOUND whatever else fails.
+            film = await self._movies.GetMovie(
+                movie_pb2.GetMovieRequest(movie_id=movie_id, locale=await locale)
+            )
+            found = await entries
+        finally:
+            entries.cancel()
+        return film, found.entries[0] if found.entries else None
+
+    async def film(self, movie_id: int, locale: movie_pb2.Locale) -> movie_pb2.GetMovieResponse:
+        """Return a film; NOT_FOUND for an unknown one."""
+        return await self._movies.GetMovie(movie_pb2.GetMovieRequest(movie_id=movie_id, locale=locale))
+
+    async def search(self, request: movie_pb2.SearchMoviesRequest) -> movie_pb2.SearchMoviesResponse:
+        """Return films by title."""
+        return await self._movies.SearchMovies(request)
+
+    async def trending(self, request: movie_pb2.ListTrendingRequest) -> movie_pb2.ListTrendingResponse:
+        """Return what is popular this week."""
+        return await self._movies.ListTrending(request)
+
+    async def entries_for(
+        self, user_id: str, movies: Iterable[movie_pb2.Movie]
+    ) -> dict[int, backlog_pb2.Entry]:
+        """Return the entries that somebody has for films, by the film's id."""
+        movie_ids = [movie.id for movie in movies]
+        if not movie_ids:
+            return {}
+        found = await self._backlogs.BatchGetEntries(
+            backlog_pb2.BatchGetEntriesRequest(user_id=user_id, movie_ids=movie_ids)
+        )
+        return {entry.movie_id: entry for entry in found.entries}
+
+    async def page(
+        self, request: backlog_pb2.ListEntriesRequest, locale: Awaitable[movie_pb2.Locale]
+    ) -> BacklogPage:
+        """Return a page of a backlog with its films: one request to each service, however long the page."""
+        listing = self._backlogs.ListEntries(request)
+        try:
+            reader = await locale
+            entries = await listing
+        finally:
+            listing.cancel()
+        if not entries.entries:
+            return BacklogPage(entries, None)
+        return BacklogPage(entries, await self._films([entry.movie_id for entry in entries.entries], reader))
+
+    async def _films(
+        self, movie_ids: Sequence[int], locale: movie_pb2.Locale
+    ) -> movie_pb2.BatchGetMoviesResponse | None:
+        try:
+            return await self._movies.BatchGetMovies(
+                movie_pb2.BatchGetMoviesRequest(movie_ids=movie_ids, locale=locale),
+                timeout=_patience_with_films(),
+            )
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
+                raise  # a mistake of ours, not an outage
+            _log.warning("library.films_missing", status=error.code().name, films=len(movie_ids))
+            return None
+
+    async def put(self, user_id: str, draft: backlog_pb2.EntryDraft) -> backlog_pb2.PutEntryResponse:
+        """Add or replace an entry. Whether the film exists is the caller's to find out first."""
+        return await self._backlogs.PutEntry(backlog_pb2.PutEntryRequest(user_id=user_id, entry=draft))
+
+    async def remove(self, user_id: str, movie_id: int) -> bool:
+        """Remove an entry; say whether there was one."""
+        done = await self._backlogs.RemoveEntry(
+            backlog_pb2.RemoveEntryRequest(user_id=user_id, movie_id=movie_id)
+        )
+        return done.removed
+
+
+def _patience_with_films() -> float:
+    call = running.current()
+    time_left = call.time_left() if call is not None else None
+    if time_left is None:
+        return _PATIENCE_WITH_FILMS_SECONDS
+    return min(_PATIENCE_WITH_FILMS_SECONDS, time_left * _FILMS_SHARE_OF_THE_DEADLINE)
