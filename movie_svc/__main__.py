@@ -1,0 +1,108 @@
+"""`python -m movie_svc` serves films until SIGTERM."""
+
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from motor.motor_asyncio import AsyncIOMotorClient
+
+from mesh import logs
+from mesh.clock import Clock, utc_now
+from mesh.page_tokens import PageTokens
+from mesh.server import ServerOptions, Service, run, serve
+from mesh.settings import load
+from movie_svc.catalogue import FILM_POLICY, GENRES_POLICY, PAGE_POLICY
+from movie_svc.messages import Presenter
+from movie_svc.servicer import FilmCatalogue, MovieServicer
+from movie_svc.settings import MovieSettings
+from movie_svc.shelf import Shelf
+from movie_svc.store import Store
+from movie_svc.tmdb import Tmdb
+from popcorn.movie.v1 import movie_pb2, movie_pb2_grpc
+
+NAME = "movie_svc"
+
+_PAGES_IN_MEMORY = 500
+_GENRE_LISTS_IN_MEMORY = 100
+
+
+@asynccontextmanager
+async def service(settings: MovieSettings, *, clock: Clock = utc_now) -> AsyncIterator[Service]:
+    """Builds the service upon its store and its client of TMDB's, and closes them at the end."""
+    client_class: Any = AsyncIOMotorClient
+    store = Store(client_class, settings.mongo_url.get_secret_value())
+    tmdb = Tmdb(
+        url=settings.tmdb_url,
+        key=settings.tmdb_api_key.get_secret_value(),
+        requests_per_second=settings.tmdb_requests_per_second,
+        most_at_once=settings.tmdb_requests_at_once,
+        jitter=random.random,
+        clock=clock,
+    )
+    presenter = Presenter(settings.tmdb_image_url)
+    catalogue: FilmCatalogue = FilmCatalogue(
+        films=Shelf(
+            store=store.films,
+            fetch=tmdb.film,
+            present=presenter.film,
+            policy=FILM_POLICY,
+            clock=clock,
+            most_in_memory=settings.films_in_memory,
+        ),
+        searches=Shelf(
+            store=store.pages,
+            fetch=tmdb.search,
+            present=lambda _, page: page,
+            policy=PAGE_POLICY,
+            clock=clock,
+            most_in_memory=_PAGES_IN_MEMORY,
+        ),
+        trending=Shelf(
+            store=store.pages,
+            fetch=tmdb.trending,
+            present=lambda _, page: page,
+            policy=PAGE_POLICY,
+            clock=clock,
+            most_in_memory=_PAGES_IN_MEMORY,
+        ),
+        genres=Shelf(
+            store=store.genres,
+            fetch=tmdb.genres,
+            present=lambda _, genres: {genre.id: genre.name for genre in genres},
+            policy=GENRES_POLICY,
+            clock=clock,
+            most_in_memory=_GENRE_LISTS_IN_MEMORY,
+        ),
+    )
+    tokens = PageTokens(settings.page_token_key.get_secret_value().encode())
+    # The generated base answers what is not overridden with UNIMPLEMENTED; its stub calls those abstract.
+    servicer = MovieServicer(catalogue, presenter=presenter, tokens=tokens)  # type: ignore[abstract]
+    try:
+        yield Service(
+            descriptor=movie_pb2.DESCRIPTOR.services_by_name["MovieService"],
+            add=movie_pb2_grpc.add_MovieServiceServicer_to_server,
+            servicer=servicer,
+            probes={"mongodb": store.probe},
+        )
+    finally:
+        await catalogue.settle()
+        await tmdb.close()
+        await store.close()
+
+
+async def main(settings: MovieSettings) -> None:
+    """Serves with these settings."""
+    async with service(settings) as films:
+        await serve(
+            NAME,
+            listen=settings.movie_listen,
+            services=[films],
+            options=ServerOptions(shutdown_grace_seconds=settings.shutdown_grace_seconds),
+        )
+
+
+if __name__ == "__main__":
+    loaded = load(MovieSettings)
+    logs.configure(NAME, loaded.log_level, loaded.log_format)
+    run(main(loaded))

@@ -1,0 +1,171 @@
+"""The use cases: films by id, by search and by what is trending, each for a reader."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final, Generic, TypeVar
+
+from movie_svc.films import (
+    LAST_PAGE,
+    ROWS_A_PAGE,
+    Film,
+    FilmsUnavailable,
+    Genre,
+    ListPage,
+    MovieNotFound,
+    Summary,
+)
+from movie_svc.keys import FilmKey, GenresKey, ListKey, SearchKey, TrendingKey
+from movie_svc.languages import Reader
+from movie_svc.shelf import Policy, Shelf
+
+S = TypeVar("S")
+
+FILM_POLICY: Final = Policy(fresh=timedelta(days=7), kept=timedelta(days=180), missing=timedelta(hours=6))
+PAGE_POLICY: Final = Policy(fresh=timedelta(hours=1), kept=timedelta(days=1), missing=timedelta(minutes=1))
+GENRES_POLICY: Final = Policy(fresh=timedelta(days=1), kept=timedelta(days=30), missing=timedelta(minutes=1))
+
+Genres = tuple[Genre, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Some rows of a list."""
+
+    rows: tuple[Summary, ...]
+    genres: dict[int, str]
+    """Names by TMDB's id, in the reader's language; empty when they cannot be had."""
+    next_offset: int | None
+    """Where the list goes on; None at its end."""
+    total: int
+
+
+class Catalogue(Generic[S]):
+    """Films and lists, each from its shelf. S is what the films' shelf presents a film as."""
+
+    def __init__(
+        self,
+        *,
+        films: Shelf[FilmKey, Film, S],
+        searches: Shelf[SearchKey, ListPage, ListPage],
+        trending: Shelf[TrendingKey, ListPage, ListPage],
+        genres: Shelf[GenresKey, Genres, dict[int, str]],
+    ) -> None:
+        """Take the shelves."""
+        self._films = films
+        self._searches = searches
+        self._trending = trending
+        self._genres = genres
+
+    async def film(self, movie_id: int, reader: Reader, *, patience: float) -> S:
+        """Return a film.
+
+        Raises:
+            MovieNotFound: TMDB has none with this id.
+            FilmsUnavailable: It is not cached, and TMDB does not give it within `patience` seconds.
+        """
+        film = await self._films.get(FilmKey(movie_id, reader), patience=patience)
+        if film is None:
+            raise MovieNotFound(movie_id)
+        return film
+
+    async def films(
+        self, movie_ids: Sequence[int], reader: Reader, *, patience: float
+    ) -> dict[int, S | MovieNotFound | FilmsUnavailable]:
+        """Return films by id, in the order asked for; in the place of those that cannot be had stands why."""
+        keys = [FilmKey(movie_id, reader) for movie_id in dict.fromkeys(movie_ids)]
+        found = await self._films.get_many(keys, patience=patience)
+        films: dict[int, S | MovieNotFound | FilmsUnavailable] = {}
+        for key in keys:
+            film = found[key]
+            films[key.movie_id] = MovieNotFound(key.movie_id) if film is None else film
+        return films
+
+    async def search(
+        self, words: str, year: int, reader: Reader, *, offset: int, size: int, patience: float
+    ) -> Rows:
+        """Return films whose title matches, TMDB's order.
+
+        Args:
+            words: Words of the title.
+            year: Of the first release; 0 for any.
+            reader: Who reads.
+            offset: How many rows of the list to pass over.
+            size: How many rows to give, at most 20.
+            patience: How many seconds the reader has.
+
+        Raises:
+            FilmsUnavailable: They are not cached, and TMDB does not give them in time.
+        """
+        asked = " ".join(words.lower().split())
+
+        def key(page: int) -> SearchKey:
+            return SearchKey(asked, year, reader.language, reader.region, page)
+
+        pages = [key(page) for page in _pages(offset, size)]
+        return await self._rows(self._searches, pages, reader, offset=offset, size=size, patience=patience)
+
+    async def trending(self, reader: Reader, *, offset: int, size: int, patience: float) -> Rows:
+        """Return what is looked at this week; arguments and errors as in `search`."""
+        pages = [TrendingKey(reader.language, page) for page in _pages(offset, size)]
+        return await self._rows(self._trending, pages, reader, offset=offset, size=size, patience=patience)
+
+    async def settle(self) -> None:
+        """Wait until nothing is being fetched or written any more."""
+        await self._films.settle()
+        await self._searches.settle()
+        await self._trending.settle()
+        await self._genres.settle()
+
+    async def _rows(
+        self,
+        shelf: "Shelf[_L, ListPage, ListPage]",
+        keys: Sequence["_L"],
+        reader: Reader,
+        *,
+        offset: int,
+        size: int,
+        patience: float,
+    ) -> Rows:
+        give_up_at = asyncio.get_running_loop().time() + patience
+        rows: list[Summary | None] = []
+        total = 0
+        for key in keys:
+            page = await shelf.get(key, patience=_left(give_up_at))
+            if page is None:
+                raise FilmsUnavailable
+            total = page.total
+            # A page that came short leaves its places empty: the next one's rows are where they belong.
+            rows += page.rows + (None,) * (ROWS_A_PAGE - len(page.rows))
+            if key.page * ROWS_A_PAGE >= total:
+                break
+        start = offset % ROWS_A_PAGE
+        wanted = tuple(row for row in rows[start : start + size] if row is not None)
+        end = offset + size
+        return Rows(
+            rows=wanted,
+            genres=await self._genre_names(reader, give_up_at) if wanted else {},
+            next_offset=end if end < total else None,
+            total=total,
+        )
+
+    async def _genre_names(self, reader: Reader, give_up_at: float) -> dict[int, str]:
+        """Return what TMDB's lists leave out; a list without the names of genres is still a list."""
+        try:
+            return await self._genres.get(GenresKey(reader.language), patience=_left(give_up_at)) or {}
+        except FilmsUnavailable:
+            return {}
+
+
+_L = TypeVar("_L", bound=ListKey)
+
+
+def _pages(offset: int, size: int) -> list[int]:
+    """Return TMDB's pages, from 1, that the rows from `offset` on stand on."""
+    first, last = offset // ROWS_A_PAGE + 1, (offset + size - 1) // ROWS_A_PAGE + 1
+    return list(range(first, min(last, LAST_PAGE) + 1))
+
+
+def _left(give_up_at: float) -> float:
+    return max(0.0, give_up_at - asyncio.get_running_loop().time())

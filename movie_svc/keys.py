@@ -1,0 +1,64 @@
+"""What the shelves are asked for, and under which name the store keeps it."""
+
+from dataclasses import dataclass
+
+from movie_svc.languages import Reader
+
+
+@dataclass(frozen=True, slots=True)
+class FilmKey:
+    """A film for a reader. Readers who agree in best liked language and region share what the store keeps."""
+
+    movie_id: int
+    reader: Reader
+
+    @property
+    def name(self) -> str:
+        """`id/language/region`."""
+        return f"{self.movie_id}/{self.reader.language}/{self.reader.region}"
+
+
+@dataclass(frozen=True, slots=True)
+class SearchKey:
+    """One of TMDB's pages of a search."""
+
+    words: str
+    """As TMDB is asked: lower case, single spaces."""
+    year: int
+    """0 for any."""
+    language: str
+    region: str
+    page: int
+
+    @property
+    def name(self) -> str:
+        """Begins with `search/`; the words come last, for they may hold anything."""
+        return f"search/{self.language}/{self.region}/{self.year}/{self.page}/{self.words}"
+
+
+@dataclass(frozen=True, slots=True)
+class TrendingKey:
+    """One of TMDB's pages of what is looked at this week."""
+
+    language: str
+    page: int
+
+    @property
+    def name(self) -> str:
+        """Begins with `trending/`."""
+        return f"trending/{self.language}/{self.page}"
+
+
+@dataclass(frozen=True, slots=True)
+class GenresKey:
+    """All genres, named in a language."""
+
+    language: str
+
+    @property
+    def name(self) -> str:
+        """Begins with `genres/`."""
+        return f"genres/{self.language}"
+
+
+ListKey = SearchKey | TrendingKey

@@ -1,0 +1,202 @@
+"""Between the contract's messages and our own films: reading requests, making answers."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import lru_cache
+from typing import Any, Final
+
+from mesh.checks import Checks
+from movie_svc import films
+from movie_svc.catalogue import Rows
+from movie_svc.films import Film, Summary
+from movie_svc.keys import FilmKey
+from movie_svc.languages import Reader, language_of_row, show
+from popcorn.movie.v1 import movie_pb2
+
+TMDB_NOTICE: Final = "This product uses the TMDB API but is not endorsed or certified by TMDB."
+JUSTWATCH_CREDIT: Final = "Where to watch: data by JustWatch."
+
+MOST_LANGUAGES: Final = 10
+MOST_IN_A_BATCH: Final = 500
+MOST_A_PAGE: Final = 20
+LONGEST_QUERY: Final = 200
+FIRST_YEAR: Final = 1870
+LAST_YEAR: Final = 2200
+
+_TAG = re.compile(r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{1,8}){0,4}")
+_REGION = re.compile(r"[A-Za-z]{2}")
+
+_POSTER_SIZES: Final = ("w154", "w342", "w780", "original")
+_BACKDROP_SIZES: Final = ("w300", "w780", "w1280", "original")
+_LOGO_SIZE: Final = "w92"
+
+
+def read_reader(checks: Checks, locale: movie_pb2.Locale) -> Reader:
+    """Return who reads; what cannot be read is noted as `locale...`."""
+    tags, region = tuple(locale.languages), locale.region
+    reader = _reader(tags, region)
+    if reader is not None:
+        return reader
+    checks.require(
+        len(tags) <= MOST_LANGUAGES,
+        "locale.languages",
+        "TOO_MANY",
+        f"Must have at most {MOST_LANGUAGES} entries.",
+    )
+    for place, tag in enumerate(tags[:MOST_LANGUAGES]):
+        well_formed = _TAG.fullmatch(tag) is not None
+        field = f"locale.languages[{place}]"
+        checks.require(well_formed, field, "INVALID_LANGUAGE", 'Must be a BCP 47 tag such as "pt-BR".')
+    well_formed = not region or _REGION.fullmatch(region) is not None
+    checks.require(well_formed, "locale.region", "INVALID_REGION", 'Must be an ISO 3166-1 code such as "DE".')
+    return Reader()
+
+
+def read_movie_ids(checks: Checks, movie_ids: Sequence[int]) -> list[int]:
+    """Return the ids of a batch."""
+    checks.require(len(movie_ids) > 0, "movie_ids", "REQUIRED", "Must not be empty.")
+    few = len(movie_ids) <= MOST_IN_A_BATCH
+    checks.require(few, "movie_ids", "TOO_MANY", f"Must have at most {MOST_IN_A_BATCH} entries.")
+    return [
+        checks.movie_id(f"movie_ids[{place}]", movie_id)
+        for place, movie_id in enumerate(movie_ids[:MOST_IN_A_BATCH])
+    ]
+
+
+def read_year(checks: Checks, field: str, year: int) -> int:
+    """Return a year of release, 0 for any."""
+    sensible = year == 0 or FIRST_YEAR <= year <= LAST_YEAR
+    checks.require(
+        sensible, field, "YEAR_OUT_OF_RANGE", f"Must be {FIRST_YEAR} to {LAST_YEAR}, or 0 for any."
+    )
+    return year
+
+
+@dataclass(frozen=True, slots=True)
+class Presenter:
+    """Makes the contract's films."""
+
+    image_url: str
+    """Where TMDB's pictures are, without a final slash: `https://image.tmdb.org/t/p`."""
+
+    def film(self, key: FilmKey, film: Film) -> movie_pb2.GetMovieResponse:
+        """Return a film as its reader gets it: a whole answer, for it is what is asked for most."""
+        shown = show(film, key.reader)
+        movie = movie_pb2.Movie(
+            id=film.id,
+            title=shown.title,
+            original_title=film.original_title,
+            original_language=film.original_language,
+            language=shown.language,
+            overview=shown.overview,
+            genres=[movie_pb2.Genre(id=genre.id, name=genre.name) for genre in film.genres],
+            rating=film.rating,
+            vote_count=film.vote_count,
+            popularity=film.popularity,
+            poster=self._image(film.poster_path, _POSTER_SIZES),
+            backdrop=self._image(film.backdrop_path, _BACKDROP_SIZES),
+            tagline=shown.tagline,
+            runtime_minutes=film.runtime_minutes,
+            certification=film.certification,
+            cast=[movie_pb2.CastMember(name=member.name, character=member.character) for member in film.cast],
+            directors=film.directors,
+            trailer=_trailer(film.trailer),
+            countries=film.countries,
+            collection=_collection(film.collection),
+            watch=self._watch(film.watch),
+            imdb_id=film.imdb_id,
+        )
+        _set_day(movie.release_date, film.release_date)
+        return movie_pb2.GetMovieResponse(movie=movie, attribution=attribution([movie]))
+
+    def rows(self, rows: Rows, reader: Reader) -> list[movie_pb2.Movie]:
+        """Return a list's films, without details."""
+        return [self._row(row, rows.genres, reader) for row in rows.rows]
+
+    def _row(self, row: Summary, genres: Mapping[int, str], reader: Reader) -> movie_pb2.Movie:
+        movie = movie_pb2.Movie(
+            id=row.id,
+            title=row.title,
+            original_title=row.original_title,
+            original_language=row.original_language,
+            language=language_of_row(row, reader),
+            overview=row.overview,
+            genres=[
+                movie_pb2.Genre(id=genre, name=genres[genre]) for genre in row.genre_ids if genre in genres
+            ],
+            rating=row.rating,
+            vote_count=row.vote_count,
+            popularity=row.popularity,
+            poster=self._image(row.poster_path, _POSTER_SIZES),
+            backdrop=self._image(row.backdrop_path, _BACKDROP_SIZES),
+        )
+        _set_day(movie.release_date, row.release_date)
+        return movie
+
+    def _image(self, path: str, sizes: tuple[str, str, str, str]) -> movie_pb2.Image | None:
+        if not path:
+            return None
+        small, medium, large, original = (f"{self.image_url}/{size}{path}" for size in sizes)
+        return movie_pb2.Image(small_url=small, medium_url=medium, large_url=large, original_url=original)
+
+    def _watch(self, watch: films.WatchOptions | None) -> movie_pb2.WatchOptions | None:
+        if watch is None:
+            return None
+        return movie_pb2.WatchOptions(
+            region=watch.region,
+            link=watch.link,
+            subscription=self._providers(watch.subscription),
+            free=self._providers(watch.free),
+            ads=self._providers(watch.ads),
+            rent=self._providers(watch.rent),
+            buy=self._providers(watch.buy),
+        )
+
+    def _providers(self, providers: tuple[films.Provider, ...]) -> list[movie_pb2.WatchProvider]:
+        return [
+            movie_pb2.WatchProvider(
+                id=provider.id,
+                name=provider.name,
+                logo_url=f"{self.image_url}/{_LOGO_SIZE}{provider.logo_path}" if provider.logo_path else "",
+            )
+            for provider in providers
+        ]
+
+
+def attribution(movies: Sequence[movie_pb2.Movie]) -> movie_pb2.Attribution:
+    """Return the notices that have to be shown with these films."""
+    credited = any(movie.HasField("watch") for movie in movies)
+    return movie_pb2.Attribution(tmdb=TMDB_NOTICE, justwatch=JUSTWATCH_CREDIT if credited else "")
+
+
+def missing_movie(movie_id: int, cause: movie_pb2.MissingMovie.Cause.ValueType) -> movie_pb2.MissingMovie:
+    """Return a film of a batch that could not be given."""
+    return movie_pb2.MissingMovie(movie_id=movie_id, cause=cause)
+
+
+# A pure function of what apps send with every call, in few variants: most calls find their reader here.
+@lru_cache(maxsize=4096)
+def _reader(tags: tuple[str, ...], region: str) -> Reader | None:
+    """Return the reader, or None when something is malformed."""
+    well_formed = (
+        len(tags) <= MOST_LANGUAGES
+        and all(_TAG.fullmatch(tag) for tag in tags)
+        and (not region or _REGION.fullmatch(region))
+    )
+    return Reader.of(tags, region) if well_formed else None
+
+
+def _set_day(message: Any, day: date | None) -> None:
+    """Fill in a google.type.Date of a message; left alone it stays absent."""
+    if day is not None:
+        message.year, message.month, message.day = day.year, day.month, day.day
+
+
+def _trailer(trailer: films.Trailer | None) -> movie_pb2.Trailer | None:
+    return None if trailer is None else movie_pb2.Trailer(youtube_key=trailer.youtube_key, name=trailer.name)
+
+
+def _collection(collection: films.Collection | None) -> movie_pb2.Collection | None:
+    return None if collection is None else movie_pb2.Collection(id=collection.id, name=collection.name)

@@ -1,0 +1,188 @@
+"""MongoDB: what all replicas remember of TMDB. The only module that knows the driver.
+
+Two collections, `films` and `lists`, each with documents of the same shape:
+
+    {_id: name, version, value: {...} | null, fetched_at, expires_at}
+
+MongoDB deletes a document at its `expires_at`; nothing is kept for longer than `LONGEST_KEPT`, TMDB's terms.
+
+The driver comes in as a class: motor's client, or PyMongo's asynchronous one that follows it. The code below
+keeps to what both have, and the tests run it on either.
+"""
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from typing import Any, Final, Generic, TypeVar
+
+import structlog
+from bson.errors import BSONError
+from pymongo.errors import ConnectionFailure, PyMongoError
+
+from movie_svc import documents
+from movie_svc.documents import Document
+from movie_svc.films import Film, Genre, ListPage
+from movie_svc.shelf import Kept, StoreUnavailable
+
+V = TypeVar("V")
+
+LONGEST_KEPT: Final = timedelta(days=180)
+"""TMDB's terms: at most six months."""
+
+_DATABASE: Final = "popcorn"
+_CALL_SECONDS: Final = 1.0
+_CUT_OFF_SECONDS: Final = 2.0
+
+_log = structlog.get_logger("movie_svc.store")
+
+
+class Store:
+    """The films and lists that were fetched before."""
+
+    def __init__(self, client_class: Callable[..., Any], url: str) -> None:
+        """Make a client; it connects when it is first used. Belongs to the running event loop.
+
+        Args:
+            client_class: `motor.motor_asyncio.AsyncIOMotorClient` or `pymongo.AsyncMongoClient`.
+            url: `mongodb://...`; the database it names, or else `popcorn`.
+        """
+        milliseconds = int(_CALL_SECONDS * 1000)
+        self._client = client_class(
+            url,
+            tz_aware=True,
+            serverSelectionTimeoutMS=milliseconds,
+            connectTimeoutMS=milliseconds,
+            socketTimeoutMS=milliseconds,
+            appname="movie_svc",
+        )
+        database = self._client.get_default_database(_DATABASE)
+        self._database = database
+        line = _Line()
+        self._line = line
+        self._indexed = False
+        self.films: Shelved[Film] = Shelved(
+            database["films"], line, write=documents.film_document, read=documents.film_from
+        )
+        self.pages: Shelved[ListPage] = Shelved(
+            database["lists"], line, write=documents.page_document, read=documents.page_from
+        )
+        self.genres: Shelved[tuple[Genre, ...]] = Shelved(
+            database["lists"], line, write=documents.genres_document, read=documents.genres_from
+        )
+
+    async def probe(self) -> None:
+        """Return when the store answers and forgets what it has to; a probe of the service's health.
+
+        Raises:
+            StoreUnavailable: When it does not answer in its time.
+        """
+        async with self._line.call(always=True):
+            if not self._indexed:
+                for name in ("films", "lists"):
+                    await self._database[name].create_index("expires_at", expireAfterSeconds=0)
+                self._indexed = True
+            await self._database.command("ping")
+
+    async def close(self) -> None:
+        """Close the connections."""
+        closing = self._client.close()
+        if inspect.isawaitable(closing):  # it is with one of the two drivers
+            await closing
+
+
+class Shelved(Generic[V]):
+    """One kind of thing in one collection."""
+
+    def __init__(
+        self,
+        collection: Any,
+        line: "_Line",
+        *,
+        write: Callable[[V], dict[str, Any]],
+        read: Callable[[Document], V],
+    ) -> None:
+        """Take the driver's collection and the two ways between values and documents."""
+        self._collection = collection
+        self._line = line
+        self._to_document = write
+        self._from_document = read
+
+    async def read(self, names: Sequence[str]) -> Mapping[str, Kept[V]]:
+        """Return those that are there, in one query.
+
+        Raises:
+            StoreUnavailable: When it does not answer in its time.
+        """
+        async with self._line.call():
+            found = await self._collection.find(
+                {"_id": {"$in": list(names)}, "version": documents.VERSION}
+            ).to_list(len(names))
+        kept: dict[str, Kept[V]] = {}
+        for document in found:
+            try:
+                value = document["value"]
+                kept[document["_id"]] = Kept(
+                    None if value is None else self._from_document(value), document["fetched_at"]
+                )
+            except (KeyError, TypeError, ValueError) as error:
+                # As if it were not there: it is fetched again, and replaced.
+                _log.warning("store.document_unreadable", name=document["_id"], problem=type(error).__name__)
+        return kept
+
+    async def write(self, name: str, kept: Kept[V], *, gone_at: datetime) -> None:
+        """Keep it until `gone_at`, in place of what was there.
+
+        Raises:
+            StoreUnavailable: When it does not answer in its time.
+        """
+        document = {
+            "version": documents.VERSION,
+            "value": None if kept.value is None else self._to_document(kept.value),
+            "fetched_at": kept.fetched_at,
+            "expires_at": min(gone_at, kept.fetched_at + LONGEST_KEPT),
+        }
+        async with self._line.call():
+            await self._collection.replace_one({"_id": name}, document, upsert=True)
+
+
+class _Line:
+    """Every call to the store goes through here: with a deadline, and at once refused after one that met it.
+
+    So a dead store costs a reader nothing, instead of its deadline each time. When the cut-off ends, the next
+    call tries; the others go on failing at once until that one has come back.
+    """
+
+    def __init__(self) -> None:
+        self._cut_off_until = 0.0
+
+    @asynccontextmanager
+    async def call(self, *, always: bool = False) -> AsyncIterator[None]:
+        """Run the driver's calls inside, at most for their time.
+
+        Args:
+            always: Try even while cut off: for the probe, which has to notice when the store is back.
+
+        Raises:
+            StoreUnavailable: It is cut off, did not answer in time, or the driver failed.
+        """
+        loop = asyncio.get_running_loop()
+        if self._cut_off_until and not always:
+            if loop.time() < self._cut_off_until:
+                raise StoreUnavailable
+            self._cut_off_until = loop.time() + _CUT_OFF_SECONDS
+        try:
+            async with asyncio.timeout(_CALL_SECONDS):
+                yield
+        except (TimeoutError, ConnectionFailure) as error:
+            if not self._cut_off_until:
+                _log.warning("store.unavailable", problem=type(error).__name__)
+            self._cut_off_until = loop.time() + _CUT_OFF_SECONDS
+            raise StoreUnavailable from None
+        except (PyMongoError, BSONError) as error:
+            _log.error("store.failed", problem=type(error).__name__, exc_info=error)
+            raise StoreUnavailable from None
+        if self._cut_off_until:
+            _log.info("store.back")
+            self._cut_off_until = 0.0
