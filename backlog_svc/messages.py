@@ -24,8 +24,9 @@ _USER_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _REGION = re.compile(r"[A-Z]{2}")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
-# The range of both google.protobuf.Timestamp and datetime, in seconds since 1970: years 1 to 9999.
-_FIRST_SECOND: Final = -62_135_596_800
+# The range of both google.protobuf.Timestamp and datetime, in seconds since 1970: years 1 to 9999. Their very
+# first instant is left out: to asyncpg it means minus infinity.
+_FIRST_SECOND: Final = -62_135_596_799
 _LAST_SECOND: Final = 253_402_300_799
 
 _STATUSES: Final[Mapping[int, Status]] = {

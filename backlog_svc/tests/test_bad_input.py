@@ -1,0 +1,305 @@
+"""What is wrong with a request is said before any query, field by field, and all of it at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import grpc
+import pytest
+from google.protobuf.descriptor import Descriptor
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+from google.rpc import error_details_pb2
+
+from backlog_svc.servicer import BacklogServicer
+from mesh.errors import reason_of, status_of
+from popcorn.backlog.v1 import backlog_pb2 as pb
+from popcorn.backlog.v1 import backlog_pb2_grpc
+
+if TYPE_CHECKING:
+    from backlog_svc.tests.conftest import SetClock
+    from popcorn.backlog.v1.backlog_pb2_grpc import BacklogServiceAsyncStub
+
+SERVICE = pb.DESCRIPTOR.services_by_name["BacklogService"]
+LARGEST_INT32 = 2**31 - 1
+
+
+def put(user_id: str = "ada", **draft: Any) -> pb.PutEntryRequest:
+    return pb.PutEntryRequest(user_id=user_id, entry=pb.EntryDraft(**{"movie_id": 603, **draft}))
+
+
+def listing(user_id: str = "ada", **more: Any) -> pb.ListEntriesRequest:
+    return pb.ListEntriesRequest(user_id=user_id, **more)
+
+
+def filtered(**filter_fields: Any) -> pb.ListEntriesRequest:
+    return listing(filter=pb.EntryFilter(**filter_fields))
+
+
+def time(seconds: int, nanos: int = 0) -> Timestamp:
+    return Timestamp(seconds=seconds, nanos=nanos)
+
+
+@dataclass(frozen=True)
+class Case:
+    request: Message
+    field: str
+    reason: str
+
+
+def user_id_cases() -> Iterator[Case]:
+    for user_id in ("", "a" * 65, "a b", "a/b", "ada\x00", "ada\n", "ädä", "a;b", "a'--", "../ada"):
+        for request in (
+            put(user_id),
+            pb.RemoveEntryRequest(user_id=user_id, movie_id=603),
+            listing(user_id),
+            pb.BatchGetEntriesRequest(user_id=user_id, movie_ids=[603]),
+        ):
+            yield Case(request, "user_id", "INVALID_USER_ID")
+
+
+CASES: Final = [
+    *user_id_cases(),
+    *(Case(put(movie_id=n), "entry.movie_id", "INVALID_MOVIE_ID") for n in (0, -1, -(2**31))),
+    Case(pb.PutEntryRequest(user_id="ada"), "entry.movie_id", "INVALID_MOVIE_ID"),
+    *(Case(put(status=n), "entry.status", "UNKNOWN_VALUE") for n in (5, -1, LARGEST_INT32)),
+    *(Case(put(source=n), "entry.source", "UNKNOWN_VALUE") for n in (4, -1, LARGEST_INT32)),
+    Case(put(note="n" * 1025), "entry.note", "TOO_LONG"),
+    Case(put(note="🍿" * 1025), "entry.note", "TOO_LONG"),
+    *(Case(put(note=f"a{c}b"), "entry.note", "CONTROL_CHARACTER") for c in "\x00\x01\x08\x0b\x1b\x7f\x85"),
+    *(
+        Case(put(rating=rating), "entry.rating", "INVALID_RATING")
+        for rating in (0, 0.25, 4.75, 5.5, -0.5, 1e300, math.nan, math.inf, -math.inf)
+    ),
+    Case(put(tags=[str(n) for n in range(21)]), "entry.tags", "TOO_MANY"),
+    Case(put(tags=[str(n) for n in range(100_000)]), "entry.tags", "TOO_MANY"),
+    Case(put(tags=["fine", ""]), "entry.tags[1]", "REQUIRED"),
+    Case(put(tags=["fine", "fine", " \t "]), "entry.tags[2]", "REQUIRED"),
+    Case(put(tags=["t" * 41]), "entry.tags[0]", "TOO_LONG"),
+    *(Case(put(tags=[f"a{c}b"]), "entry.tags[0]", "CONTROL_CHARACTER") for c in "\x00\n\t\x7f"),
+    Case(put(watch_time=time(253_402_300_799)), "entry.watch_time", "IN_THE_FUTURE"),
+    *(
+        Case(put(watch_time=watch_time), "entry.watch_time", "INVALID_TIME")
+        for watch_time in (
+            time(253_402_300_800),
+            time(-62_135_596_800),
+            time(-62_135_596_801),
+            time(2**63 - 1),
+            time(-(2**63)),
+            time(0, -1),
+            time(0, 1_000_000_000),
+            time(0, LARGEST_INT32),
+        )
+    ),
+    *(
+        Case(pb.RemoveEntryRequest(user_id="ada", movie_id=n), "movie_id", "INVALID_MOVIE_ID")
+        for n in (0, -1, -(2**31))
+    ),
+    *(Case(listing(page_size=n), "page_size", "NEGATIVE_PAGE_SIZE") for n in (-1, -(2**31))),
+    *(
+        Case(listing(page_token=token), "page_token", "INVALID_PAGE_TOKEN")
+        for token in ("0", "null", "AAAA", "A" * 64, "é", "\x00", "=" * 8, "A" * 100_000)
+    ),
+    *(Case(listing(order=n), "order", "UNKNOWN_VALUE") for n in (15, -1, LARGEST_INT32)),
+    *(Case(filtered(status=n), "filter.status", "UNKNOWN_VALUE") for n in (5, -1, LARGEST_INT32)),
+    Case(filtered(tag="t" * 41), "filter.tag", "TOO_LONG"),
+    Case(filtered(tag="a\x00b"), "filter.tag", "CONTROL_CHARACTER"),
+    Case(filtered(genre_ids=[18, 0]), "filter.genre_ids", "INVALID_ID"),
+    Case(filtered(genre_ids=range(1, 12)), "filter.genre_ids", "TOO_MANY"),
+    Case(filtered(max_runtime_minutes=-1), "filter.max_runtime_minutes", "NEGATIVE"),
+    *(Case(filtered(decade=n), "filter.decade", "INVALID_DECADE") for n in (-10, 1995, 90, 3000)),
+    Case(filtered(provider_ids=[-8], region="GB"), "filter.provider_ids", "INVALID_ID"),
+    Case(filtered(provider_ids=range(1, 22), region="GB"), "filter.provider_ids", "TOO_MANY"),
+    *(
+        Case(filtered(provider_ids=[8], region=region), "filter.region", "INVALID_REGION")
+        for region in ("", "gb", "GBR", "G\x00", "1")
+    ),
+    Case(filtered(text="t" * 101), "filter.text", "TOO_LONG"),
+    Case(filtered(text="\x00"), "filter.text", "CONTROL_CHARACTER"),
+    Case(pb.BatchGetEntriesRequest(user_id="ada"), "movie_ids", "REQUIRED"),
+    Case(pb.BatchGetEntriesRequest(user_id="ada", movie_ids=range(1, 502)), "movie_ids", "TOO_MANY"),
+    Case(pb.BatchGetEntriesRequest(user_id="ada", movie_ids=[1, 0]), "movie_ids[1]", "INVALID_MOVIE_ID"),
+]
+
+
+async def send(backlog: BacklogServiceAsyncStub, request: Message) -> Any:
+    return await getattr(backlog, type(request).__name__.removesuffix("Request"))(request)
+
+
+async def refusal(backlog: BacklogServiceAsyncStub, request: Message) -> dict[str, str]:
+    """The violations that a request is refused with: reason by field."""
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await send(backlog, request)
+    assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    status = status_of(raised.value)
+    assert status is not None
+    assert reason_of(status) == "INVALID_INPUT"
+    bad_request = error_details_pb2.BadRequest()
+    assert [detail.Unpack(bad_request) for detail in status.details] == [False, True]
+    return {violation.field: violation.reason for violation in bad_request.field_violations}
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.field}-{case.reason}")
+async def test_a_bad_field_is_named_with_its_reason_and_no_other_is(
+    backlog: BacklogServiceAsyncStub, case: Case
+) -> None:
+    assert await refusal(backlog, case.request) == {case.field: case.reason}
+
+
+@pytest.mark.parametrize(
+    ("request_", "fields"),
+    [
+        (
+            put(
+                "a b",
+                movie_id=-1,
+                status=9,
+                note="\x00",
+                rating=math.nan,
+                tags=["\x00", "t" * 41],
+                watch_time=time(2**62),
+                source=9,
+            ),
+            {
+                *("user_id", "entry.movie_id", "entry.status", "entry.note", "entry.rating"),
+                *("entry.tags[0]", "entry.tags[1]", "entry.watch_time", "entry.source"),
+            },
+        ),
+        (pb.RemoveEntryRequest(), {"user_id", "movie_id"}),
+        (
+            listing(
+                "",
+                filter=pb.EntryFilter(
+                    status=9,  # type: ignore[arg-type]  # no status, on purpose
+                    tag="\x00",
+                    genre_ids=[0],
+                    max_runtime_minutes=-1,
+                    decade=1,
+                    provider_ids=[0],
+                    region="x",
+                    text="\x00",
+                ),
+                order=99,
+                page_size=-1,
+                page_token="x",
+            ),
+            {
+                *("user_id", "filter.status", "filter.tag", "filter.genre_ids", "filter.max_runtime_minutes"),
+                *("filter.decade", "filter.provider_ids", "filter.region", "filter.text"),
+                *("order", "page_size", "page_token"),
+            },
+        ),
+        (pb.BatchGetEntriesRequest(movie_ids=[0, 7, -7]), {"user_id", "movie_ids[0]", "movie_ids[2]"}),
+    ],
+    ids=["PutEntry", "RemoveEntry", "ListEntries", "BatchGetEntries"],
+)
+async def test_every_bad_field_is_named_at_once(
+    backlog: BacklogServiceAsyncStub, request_: Message, fields: set[str]
+) -> None:
+    assert set(await refusal(backlog, request_)) == fields
+
+
+def fields_of(message: Descriptor, path: str = "") -> Iterator[str]:
+    for field in message.fields:
+        nested = field.message_type
+        if nested is not None and nested.full_name != Timestamp.DESCRIPTOR.full_name:
+            yield from fields_of(nested, f"{path}{field.name}.")
+        else:
+            yield f"{path}{field.name}"
+
+
+def implemented() -> Iterator[str]:
+    for method in SERVICE.methods:
+        if getattr(BacklogServicer, method.name) is not getattr(
+            backlog_pb2_grpc.BacklogServiceServicer, method.name
+        ):
+            yield method.name
+
+
+@pytest.mark.parametrize("rpc", list(implemented()))
+def test_no_field_of_the_contract_is_without_a_bad_value_in_this_table(rpc: str) -> None:
+    request = SERVICE.methods_by_name[rpc].input_type
+    tried = {case.field.split("[")[0] for case in CASES if case.request.DESCRIPTOR is request}
+    assert tried == set(fields_of(request))
+
+
+async def test_the_limits_themselves_are_fine(backlog: BacklogServiceAsyncStub, clock: SetClock) -> None:
+    now = clock()
+    ahead = Timestamp()
+    ahead.FromDatetime(now + timedelta(seconds=30))
+    request = put(
+        "A-z_0" + "9" * 59,
+        movie_id=LARGEST_INT32,
+        note="🍿" * 1024,
+        rating=0.5,
+        tags=[*("t" * 38 + f"{n:02}" for n in range(20)), "t" * 38 + "07"],
+        status=pb.ENTRY_STATUS_WATCHED,
+        watch_time=ahead,
+    )
+    entry = (await backlog.PutEntry(request)).entry
+    assert entry.note == request.entry.note
+    assert entry.tags == request.entry.tags[:20]
+    assert entry.watch_time.ToDatetime(UTC) == now, "a phone's clock that is a little fast means now"
+    request.entry.watch_time.CopyFrom(time(-62_135_596_799, 999_999_999))
+    entry = (await backlog.PutEntry(request)).entry
+    assert entry.watch_time.ToDatetime(UTC) == datetime(1, 1, 1, 0, 0, 1, 999_999, tzinfo=UTC)
+    movie_ids = [LARGEST_INT32 - n for n in range(500)]
+    found = await backlog.BatchGetEntries(
+        pb.BatchGetEntriesRequest(user_id=request.user_id, movie_ids=movie_ids)
+    )
+    assert list(found.entries) == [entry]
+
+
+async def test_texts_lose_the_space_around_them_and_tags_their_repetitions(
+    backlog: BacklogServiceAsyncStub,
+) -> None:
+    request = put("tidy", note="  two\r\nlines\t \n", tags=[" b", "a", "b ", "A", "a"])
+    entry = (await backlog.PutEntry(request)).entry
+    assert entry.note == "two\nlines"
+    assert list(entry.tags) == ["b", "a", "A"]
+
+
+@pytest.mark.parametrize(
+    ("page_size", "given"), [(0, 20), (1, 1), (100, 100), (101, 100), (LARGEST_INT32, 100)]
+)
+async def test_page_size_has_a_default_and_a_cap(
+    backlog: BacklogServiceAsyncStub, page_size: int, given: int
+) -> None:
+    for movie_id in range(1, 104):
+        await backlog.PutEntry(put("collector", movie_id=movie_id))
+    page = await backlog.ListEntries(listing("collector", page_size=page_size))
+    assert len(page.entries) == given
+    assert page.next_page_token
+    assert page.total_size == 103
+
+
+@pytest.mark.parametrize(
+    ("request_", "field"),
+    [
+        (filtered(genre_ids=[18]), "filter.genre_ids"),
+        (filtered(max_runtime_minutes=90), "filter.max_runtime_minutes"),
+        (filtered(decade=1990), "filter.decade"),
+        (filtered(provider_ids=[8], region="GB"), "filter.provider_ids"),
+        (filtered(text="matrix"), "filter.text"),
+        *(
+            (listing(order=order), "order")
+            for order in range(pb.ENTRY_ORDER_RELEASE_DATE_DESC, pb.ENTRY_ORDER_POPULARITY_ASC + 1)
+        ),
+        (filtered(decade=1990, text="matrix"), "filter.decade, filter.text"),
+    ],
+)
+async def test_what_takes_facts_about_films_is_said_to_be_missing(
+    backlog: BacklogServiceAsyncStub, request_: Message, field: str
+) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await send(backlog, request_)
+    assert raised.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    status = status_of(raised.value)
+    assert status is not None
+    info = error_details_pb2.ErrorInfo()
+    assert status.details[0].Unpack(info)
+    assert (info.reason, dict(info.metadata)) == ("NOT_IMPLEMENTED", {"field": field})

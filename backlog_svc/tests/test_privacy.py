@@ -1,0 +1,102 @@
+"""Nobody sees, counts, changes or removes what is somebody else's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import grpc
+import pytest
+
+from mesh.page_tokens import PageTokens
+from popcorn.backlog.v1 import backlog_pb2 as pb
+
+if TYPE_CHECKING:
+    from popcorn.backlog.v1.backlog_pb2_grpc import BacklogServiceAsyncStub
+
+MOVIES = range(1, 8)
+
+
+@pytest.fixture
+async def ada(backlog: BacklogServiceAsyncStub, somebody: Callable[[], str]) -> str:
+    """Somebody with seven films."""
+    user = somebody()
+    for movie_id in MOVIES:
+        draft = pb.EntryDraft(movie_id=movie_id, note="private", tags=["mine"], rating=4)
+        await backlog.PutEntry(pb.PutEntryRequest(user_id=user, entry=draft))
+    return user
+
+
+async def all_of(backlog: BacklogServiceAsyncStub, user: str) -> pb.ListEntriesResponse:
+    return await backlog.ListEntries(pb.ListEntriesRequest(user_id=user, page_size=100))
+
+
+async def test_the_same_film_ids_show_another_person_nothing(
+    backlog: BacklogServiceAsyncStub, ada: str, somebody: Callable[[], str]
+) -> None:
+    bob = somebody()
+    got = await backlog.BatchGetEntries(pb.BatchGetEntriesRequest(user_id=bob, movie_ids=MOVIES))
+    assert not got.entries
+    listed = await all_of(backlog, bob)
+    assert (len(listed.entries), listed.total_size) == (0, 0)
+    tagged = await backlog.ListEntries(
+        pb.ListEntriesRequest(user_id=bob, filter=pb.EntryFilter(tag="mine"), order=pb.ENTRY_ORDER_RATING_ASC)
+    )
+    assert (len(tagged.entries), tagged.total_size) == (0, 0)
+
+
+async def test_another_persons_puts_and_removals_leave_everything_as_it_was(
+    backlog: BacklogServiceAsyncStub, ada: str, somebody: Callable[[], str]
+) -> None:
+    before = await all_of(backlog, ada)
+    bob = somebody()
+    for movie_id in MOVIES:
+        removal = await backlog.RemoveEntry(pb.RemoveEntryRequest(user_id=bob, movie_id=movie_id))
+        assert not removal.removed
+        draft = pb.EntryDraft(movie_id=movie_id, note="bob's")
+        assert (await backlog.PutEntry(pb.PutEntryRequest(user_id=bob, entry=draft))).added
+        removal = await backlog.RemoveEntry(pb.RemoveEntryRequest(user_id=bob, movie_id=movie_id))
+        assert removal.removed
+    assert await all_of(backlog, ada) == before
+
+
+@pytest.mark.parametrize(
+    "nearly", [str.upper, lambda user: user + "_", lambda user: user[:-1], lambda _: "_"]
+)
+async def test_a_user_id_matches_exactly_or_not_at_all(
+    backlog: BacklogServiceAsyncStub, ada: str, nearly: Callable[[str], str]
+) -> None:
+    assert (await all_of(backlog, nearly(ada))).total_size == 0
+
+
+async def test_a_page_token_is_good_for_one_list_of_one_person(
+    backlog: BacklogServiceAsyncStub, ada: str, somebody: Callable[[], str]
+) -> None:
+    asked = pb.ListEntriesRequest(user_id=ada, page_size=3)
+    first = await backlog.ListEntries(asked)
+    going_on = pb.ListEntriesRequest(user_id=ada, page_size=2, page_token=first.next_page_token)
+    second = await backlog.ListEntries(going_on)
+    assert len(second.entries) == 2, "the size of a page may change on the way"
+
+    token = first.next_page_token
+    forged = PageTokens(b"somebody else's key, just as long").seal(
+        "backlog.entries", {"user": ada, "status": None, "tag": None, "order": "added_desc"}, [0, 0]
+    )
+    swapped = ("B" if token[0] == "A" else "A") + token[1:]
+    for request in (
+        pb.ListEntriesRequest(user_id=somebody(), page_token=token),
+        pb.ListEntriesRequest(user_id=ada, page_token=token, order=pb.ENTRY_ORDER_ADDED_ASC),
+        pb.ListEntriesRequest(user_id=ada, page_token=token, order=pb.ENTRY_ORDER_UPDATED_DESC),
+        pb.ListEntriesRequest(user_id=ada, page_token=token, filter=pb.EntryFilter(tag="mine")),
+        pb.ListEntriesRequest(
+            user_id=ada, page_token=token, filter=pb.EntryFilter(status=pb.ENTRY_STATUS_WANT_TO_WATCH)
+        ),
+        pb.ListEntriesRequest(user_id=ada, page_token=forged),
+        pb.ListEntriesRequest(user_id=ada, page_token=swapped),
+        pb.ListEntriesRequest(user_id=ada, page_token=token[:-1]),
+        pb.ListEntriesRequest(user_id=ada, page_token=token + "A"),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await backlog.ListEntries(request)
+        assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert "page_token" in (raised.value.details() or "")
