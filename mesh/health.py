@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from grpc_health.v1 import _async as grpc_health_async
-from grpc_health.v1 import health_pb2
+from grpc_health.v1 import health, health_pb2
 
 Probe = Callable[[], Awaitable[None]]
 """Asks a dependency something small; raises when it does not answer."""
@@ -101,7 +100,7 @@ class Health:
         self._serving[service], self._failing[service] = serving, names
 
 
-class _HealthServicer(grpc_health_async.HealthServicer):  # type: ignore[misc]  # it ships no types
+class _HealthServicer(health.aio.HealthServicer):  # type: ignore[misc]  # it ships no types
     """gRPC's own servicer, with `List`, starting NOT_SERVING, and with watches that can be ended."""
 
     def __init__(self, services: Sequence[str]) -> None:

@@ -19,6 +19,7 @@ from uuid import uuid4
 import grpc
 import structlog
 from google.protobuf.descriptor import ServiceDescriptor
+from google.protobuf.message import DecodeError
 
 from mesh import errors, identity, running
 from mesh.clock import Clock
@@ -134,6 +135,9 @@ def error_mapping(method: Method, proceed: Run) -> Run:
             return await proceed(request, context)
         except grpc.aio.AbortError:
             raise  # the handler has already answered
+        except grpc.aio.InternalError:
+            # Reading or writing failed under the handler: the call has ended, and nobody is left to answer.
+            raise asyncio.CancelledError from None
         except Exception as error:  # the one place where every failure becomes a status
             status = errors.to_status(error, method=path)
         code = errors.code_of(status)
@@ -142,7 +146,10 @@ def error_mapping(method: Method, proceed: Run) -> Run:
         if call is not None:
             call.status, call.reason = code.name, errors.reason_of(status)
             trailers = (*trailers, (REQUEST_ID_HEADER, call.request_id))
-        return await context.abort(code, status.message, trailers)
+        try:
+            await context.abort(code, status.message, trailers)
+        except grpc.aio.InternalError:
+            raise asyncio.CancelledError from None
 
     return run
 
@@ -196,7 +203,7 @@ class Interceptor(grpc.aio.ServerInterceptor):
         built = self._built.get(path)
         if built is not None:
             return built
-        found: "Handler | None" = await continuation(handler_call_details)
+        found: Handler | None = await continuation(handler_call_details)
         method = self._methods.get(path)
         if found is None:
             return _unknown_method(path)
@@ -222,7 +229,11 @@ def _unknown_method(path: str) -> Handler:
 
 
 def _normalised(handler: Handler) -> Run:
-    """Return a handler's behaviour as one coroutine; streamed answers are written through the context."""
+    """Return a handler's behaviour as one coroutine, from bytes where the request is single, to bytes.
+
+    Messages are parsed and serialised in here and not by gRPC, whose way of saying that one cannot be is to
+    send the client the exception's text.
+    """
     any_handler: Any = handler
     kinds = {
         (False, False): any_handler.unary_unary,
@@ -231,27 +242,44 @@ def _normalised(handler: Handler) -> Run:
         (True, True): any_handler.stream_stream,
     }
     behaviour = kinds[any_handler.request_streaming, any_handler.response_streaming]
-    if inspect.iscoroutinefunction(behaviour):
-        return behaviour  # type: ignore[no-any-return]  # what gRPC's handler holds has no type
+    # A stream's messages are parsed by gRPC as the handler reads them: a failure then happens inside the
+    # handler.
+    parse = _as_it_is if any_handler.request_streaming else _parser(any_handler)
+    serialise = any_handler.response_serializer or _as_it_is
+
     if inspect.isasyncgenfunction(behaviour):
 
         async def stream(request: Any, context: Context) -> None:
-            # Closed here and not by the garbage collector: what the generator holds is let go when the call
-            # ends.
-            async with aclosing(behaviour(request, context)) as messages:
+            # Closed here and not by the garbage collector: what the generator holds is let go with the call.
+            async with aclosing(behaviour(parse(request), context)) as messages:
                 async for message in messages:
                     await context.write(message)
 
         return stream
 
-    async def call(request: Any, context: Context) -> Any:
-        # A plain function: the generated base class, whose methods raise NotImplementedError.
-        return behaviour(request, context)
+    if not inspect.iscoroutinefunction(behaviour):
 
-    return call
+        async def call(request: Any, context: Context) -> Any:
+            # A plain function: the generated base class, whose methods raise NotImplementedError.
+            return serialise(behaviour(parse(request), context))
+
+        return call
+
+    if any_handler.response_streaming:
+
+        async def write(request: Any, context: Context) -> None:
+            await behaviour(parse(request), context)
+
+        return write
+
+    async def answer(request: Any, context: Context) -> Any:
+        return serialise(await behaviour(parse(request), context))
+
+    return answer
 
 
 def _rebuilt(handler: Handler, run: Any) -> Handler:
+    """Return a handler of the same kind that does `run`."""
     any_handler: Any = handler
     make: Any = {
         (False, False): grpc.unary_unary_rpc_method_handler,
@@ -259,8 +287,30 @@ def _rebuilt(handler: Handler, run: Any) -> Handler:
         (True, False): grpc.stream_unary_rpc_method_handler,
         (True, True): grpc.stream_stream_rpc_method_handler,
     }[any_handler.request_streaming, any_handler.response_streaming]
-    rebuilt: Handler = make(run, any_handler.request_deserializer, any_handler.response_serializer)
+    rebuilt: Handler = make(
+        run,
+        _parser(any_handler) if any_handler.request_streaming else None,
+        any_handler.response_serializer if any_handler.response_streaming else None,
+    )
     return rebuilt
+
+
+def _parser(handler: Any) -> Callable[[Any], Any]:
+    parse = handler.request_deserializer or _as_it_is
+
+    def parsed(message: Any) -> Any:
+        try:
+            return parse(message)
+        except DecodeError:
+            pass
+        sentence = "The message cannot be parsed: it is not of the type that this method takes."
+        raise errors.InvalidInput([errors.Violation("", "MALFORMED_MESSAGE", sentence)])
+
+    return parsed
+
+
+def _as_it_is(message: Any) -> Any:
+    return message
 
 
 def _status_name(code: grpc.StatusCode | int | None) -> str:

@@ -109,6 +109,7 @@ class Server:
         self._clock = clock
         self._new_id = new_id
         self._server: grpc.aio.Server | None = None
+        self._stopping = False
         self._probing: asyncio.Task[None] | None = None
         self._health: Health | None = None
         self.port = 0
@@ -145,14 +146,15 @@ class Server:
         self._probing = asyncio.create_task(self._health.run(), name="health probes")
 
     async def stop(self, grace: float | None = None) -> None:
-        """Stop in order; see the module. Stopping twice is stopping once.
+        """Stop in order; see the module. Stopping twice is stopping once; `abort` cuts a stop short.
 
         Args:
             grace: Seconds for `before_stop` and then for running calls; the option's by default.
         """
-        server, self._server = self._server, None
-        if server is None:
+        server = self._server
+        if server is None or self._stopping:
             return
+        self._stopping = True
         assert self._health is not None, "a started server has health"
         assert self._probing is not None, "a started server probes"
         seconds = self._options.shutdown_grace_seconds if grace is None else grace
@@ -168,6 +170,11 @@ class Server:
         self._probing.cancel()
         with suppress(asyncio.CancelledError):
             await self._probing
+
+    async def abort(self) -> None:
+        """Cut all running calls now, whatever a stop under way has promised them."""
+        if self._server is not None:
+            await self._server.stop(None)
 
     async def __aenter__(self) -> Self:
         """Start."""
@@ -221,9 +228,9 @@ async def serve(
         await asyncio.wait({stopping, again}, return_when=asyncio.FIRST_COMPLETED)
         if not stopping.done():
             _log.warning("server.cut_short", name=name)
-            stopping.cancel()
+            await server.abort()
         again.cancel()
-        await asyncio.gather(stopping, again, return_exceptions=True)
+        await stopping
         _log.info("server.stopped", name=name)
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
