@@ -34,7 +34,7 @@ class Postgres:
         """
         self._home = data_dir
         self._data = data_dir / "cluster"
-        self._password_file = data_dir / "password"
+        self._password_file = _with_password(data_dir / "password")
         self.port = port or free_port()
         self._user = _UNPRIVILEGED if os.geteuid() == 0 else None
         self._process: Process | None = None
@@ -60,7 +60,6 @@ class Postgres:
         Raises:
             StartFailed: It did not come up; the text says why.
         """
-        self._home.mkdir(parents=True, exist_ok=True)
         fresh = not (self._data / "PG_VERSION").exists()
         if fresh:
             self._make_cluster()
@@ -110,8 +109,6 @@ class Postgres:
     def _make_cluster(self) -> None:
         shutil.rmtree(self._data, ignore_errors=True)  # a half-made one, of an interrupted first start
         self._data.mkdir(mode=0o700)
-        self._password_file.touch(mode=0o600)
-        self._password_file.write_text(secrets.token_urlsafe(24) + "\n")
         if self._user is not None:
             account = pwd.getpwnam(self._user)
             os.chown(self._data, account.pw_uid, account.pw_gid)
@@ -173,6 +170,15 @@ class Postgres:
         """Ends the server at once, as a power cut would; the data stays."""
         if self._process:
             self._process.kill()
+
+
+def _with_password(file: Path) -> Path:
+    """Makes the password where there is none: before the server, as the URL is wanted before it starts."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if not file.exists():
+        file.touch(mode=0o600)
+        file.write_text(secrets.token_urlsafe(24) + "\n")
+    return file
 
 
 def _program(name: str) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -167,12 +168,32 @@ class Process:
         self._child.wait()
 
 
+# Below the ports that operating systems hand to outgoing connections, so that none of those takes a port
+# between our finding it free and a server's listening on it.
+_PORTS = range(20_000, 32_768)
+_handed_out: set[int] = set()
+
+
 def free_port() -> int:
-    """A TCP port on the loopback interface that nothing listens on at this moment."""
+    """A TCP port on the loopback interface that nothing listens on; this process gets each only once."""
+    while True:
+        port = secrets.choice(_PORTS)
+        if port not in _handed_out and not is_taken(port):
+            _handed_out.add(port)
+            return port
+
+
+def is_taken(port: int, *, host: str = "127.0.0.1") -> bool:
+    """Whether another process listens on `port` of `host`."""
     with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+        listener.setsockopt(
+            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+        )  # a closed connection's remains do not count
+        try:
+            listener.bind((host, port))
+        except OSError:
+            return True
+    return False
 
 
 def accepts_connections(port: int) -> bool:
