@@ -1,0 +1,80 @@
+"""`python -m game_svc` serves the rooms until SIGTERM."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from uuid import uuid4
+
+from game_svc.codes import new_code
+from game_svc.films import Films
+from game_svc.log import RoomLogs
+from game_svc.rooms import Rooms
+from game_svc.seating import Seating
+from game_svc.servicer import GameServicer
+from game_svc.settings import GameSettings
+from game_svc.streams import Streams
+from mesh import logs, server
+from mesh.channels import open_channel
+from mesh.clock import utc_now
+from mesh.settings import load
+from popcorn.game.v1 import game_pb2, game_pb2_grpc
+from popcorn.movie.v1 import movie_pb2, movie_pb2_grpc
+
+NAME = "game_svc"
+GAME_SERVICE = game_pb2.DESCRIPTOR.services_by_name["GameService"]
+MOVIE_SERVICE = movie_pb2.DESCRIPTOR.services_by_name["MovieService"]
+
+
+@asynccontextmanager
+async def assembled(settings: GameSettings) -> AsyncIterator[tuple[server.Service, Streams]]:
+    """Builds the service, and takes it apart again. Its streams have to be stopped before the server."""
+    room_logs = RoomLogs(settings.redis_url.get_secret_value())
+    channel = open_channel(settings.movie_target, services=[MOVIE_SERVICE])
+    films = Films(movie_pb2_grpc.MovieServiceStub(channel), clock=utc_now)
+    rooms = Rooms(room_logs, clock=utc_now)
+    seating = Seating(
+        room_logs,
+        rooms,
+        clock=utc_now,
+        new_code=lambda: new_code(secrets.choice),
+        new_game_id=lambda: uuid4().hex,
+    )
+    streams = Streams(rooms, films, clock=utc_now, heartbeat=timedelta(seconds=settings.heartbeat_seconds))
+    # The generated base answers what is not overridden with UNIMPLEMENTED; its stub calls those abstract.
+    servicer = GameServicer(  # type: ignore[abstract]
+        rooms, seating, streams, films, join_url=settings.join_url
+    )
+    await rooms.start()
+    try:
+        service = server.Service(
+            descriptor=GAME_SERVICE,
+            add=game_pb2_grpc.add_GameServiceServicer_to_server,
+            servicer=servicer,
+            probes={"redis": room_logs.ping},
+        )
+        yield service, streams
+    finally:
+        await rooms.stop()
+        await channel.close()
+        await room_logs.close()
+
+
+async def main(settings: GameSettings) -> None:
+    """Serves the rooms until told to stop."""
+    async with assembled(settings) as (service, streams):
+        await server.serve(
+            NAME,
+            listen=settings.game_listen,
+            services=[service],
+            before_stop=streams.stop,
+            options=server.ServerOptions(shutdown_grace_seconds=settings.shutdown_grace_seconds),
+        )
+
+
+if __name__ == "__main__":
+    loaded = load(GameSettings)
+    logs.configure(NAME, loaded.log_level, loaded.log_format)
+    server.run(main(loaded))

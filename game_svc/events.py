@@ -1,0 +1,211 @@
+"""What can happen in a room. A game is the list of these; everything else about it is derived.
+
+Events are kept for as long as the room lives and read by newer versions of this code: a field may be added
+with a default, never renamed, and its meaning never changes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+SEATS = 20
+"""How many players a room holds."""
+
+LARGEST_DECK = 500
+"""How many cards a deck has at most."""
+
+PICKS_EACH = 100
+"""How many films one player may pick."""
+
+
+class Verdict(StrEnum):
+    """What a player thinks of a film."""
+
+    LIKE = "like"
+    PASS = "pass"  # noqa: S105 - a verdict, not a password
+    SUPERLIKE = "superlike"
+    SEEN_IT = "seen_it"
+
+    @property
+    def likes(self) -> bool:
+        """Whether it counts towards a match."""
+        return self in (Verdict.LIKE, Verdict.SUPERLIKE)
+
+
+class MatchRule(StrEnum):
+    """How many of those present must like a film."""
+
+    EVERYBODY = "everybody"
+    MAJORITY = "majority"
+    COUNT = "count"
+
+
+class AfterMatch(StrEnum):
+    """What a match does to the game."""
+
+    GO_ON = "go_on"
+    END = "end"
+
+
+class DeckSource(StrEnum):
+    """Where films of a deck come from."""
+
+    PICKS = "picks"
+    TRENDING = "trending"
+
+
+class EndCause(StrEnum):
+    """Why a game ended."""
+
+    MATCH = "match"
+    HOST = "host"
+    EMPTY = "empty"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a room plays."""
+
+    match_rule: MatchRule = MatchRule.EVERYBODY
+    likes_needed: int = 0
+    """With `MatchRule.COUNT`: how many likes, 1 to `SEATS`. Otherwise 0."""
+    after_match: AfterMatch = AfterMatch.GO_ON
+    deck_sources: tuple[DeckSource, ...] = (DeckSource.PICKS,)
+    max_movies: int = 100
+    """How many cards at most, 1 to `LARGEST_DECK`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Film:
+    """What the rules know of a film."""
+
+    movie_id: int
+    rating: float
+    """Its public rating, 0 to 10; 0 when nobody has voted. It orders cards that are otherwise equal."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoomOpened:
+    """Always the first event."""
+
+    game_id: str
+    """Which game this is, for good: a code is used again one day. It is the log's epoch, too."""
+    code: str
+    name: str
+    settings: Settings
+
+
+@dataclass(frozen=True, slots=True)
+class PlayerJoined:
+    """Somebody is there: for the first time, or again."""
+
+    player_id: str
+    user_id: str
+    name: str
+    swipes: int
+    """How many cards they have swiped: not 0 for somebody who comes back."""
+    picked_movies: int
+    """How many films all players present have picked now, each counted once."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlayerLeft:
+    """Somebody has left. Their swipes stay in the log, and do not count until they come back."""
+
+    player_id: str
+    picked_movies: int
+
+
+@dataclass(frozen=True, slots=True)
+class HostChanged:
+    """Somebody is host now."""
+
+    player_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class PickAdded:
+    """Somebody put a film in."""
+
+    player_id: str
+    film: Film
+    picked_movies: int
+    """How many films all players present have picked now, each counted once."""
+
+
+@dataclass(frozen=True, slots=True)
+class PickRemoved:
+    """Somebody took their film back."""
+
+    player_id: str
+    movie_id: int
+    picked_movies: int
+
+
+@dataclass(frozen=True, slots=True)
+class SwipingStarted:
+    """The deck is fixed."""
+
+    deck: tuple[Film, ...]
+    empty_sources: tuple[DeckSource, ...]
+    """Sources that gave nothing, so that trending films took their place."""
+
+
+@dataclass(frozen=True, slots=True)
+class CardSwiped:
+    """Somebody gave their verdict on a film."""
+
+    player_id: str
+    movie_id: int
+    verdict: Verdict
+    swipe_id: str
+    swipes: int
+    """How many cards they have swiped now."""
+
+
+@dataclass(frozen=True, slots=True)
+class MatchFound:
+    """Enough of those present like a film."""
+
+    movie_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class MatchWithdrawn:
+    """Not enough of those present like it any more."""
+
+    movie_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class GameEnded:
+    """Nothing happens any more."""
+
+    cause: EndCause
+
+
+Event = (
+    RoomOpened
+    | PlayerJoined
+    | PlayerLeft
+    | HostChanged
+    | PickAdded
+    | PickRemoved
+    | SwipingStarted
+    | CardSwiped
+    | MatchFound
+    | MatchWithdrawn
+    | GameEnded
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Numbered:
+    """An event in its place in the log."""
+
+    seq: int
+    """1, 2, 3, ... without gaps."""
+    at: datetime
+    event: Event

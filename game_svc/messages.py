@@ -1,0 +1,160 @@
+"""A room in the contract's words: the rules' events and states as messages, and settings from messages.
+
+What leaves here is for everybody in the room, so verdicts and picks stay behind: an event says who has
+swiped and how far they are, not what they think of what.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Final
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from game_svc import events
+from game_svc.events import (
+    AfterMatch,
+    DeckSource,
+    EndCause,
+    MatchRule,
+    Numbered,
+    Settings,
+    Verdict,
+)
+from game_svc.state import Phase, Player, State
+from popcorn.game.v1 import game_pb2
+
+_VERDICT_NUMBERS: Final = {
+    Verdict.LIKE: game_pb2.VERDICT_LIKE,
+    Verdict.PASS: game_pb2.VERDICT_PASS,
+    Verdict.SUPERLIKE: game_pb2.VERDICT_SUPERLIKE,
+    Verdict.SEEN_IT: game_pb2.VERDICT_SEEN_IT,
+}
+_MATCH_RULE_NUMBERS: Final = {
+    MatchRule.EVERYBODY: game_pb2.MATCH_RULE_EVERYBODY,
+    MatchRule.MAJORITY: game_pb2.MATCH_RULE_MAJORITY,
+    MatchRule.COUNT: game_pb2.MATCH_RULE_COUNT,
+}
+_AFTER_MATCH_NUMBERS: Final = {
+    AfterMatch.GO_ON: game_pb2.AFTER_MATCH_GO_ON,
+    AfterMatch.END: game_pb2.AFTER_MATCH_END,
+}
+_DECK_SOURCE_NUMBERS: Final = {
+    DeckSource.PICKS: game_pb2.DECK_SOURCE_PICKS,
+    DeckSource.TRENDING: game_pb2.DECK_SOURCE_TRENDING,
+}
+_PHASES = {
+    Phase.LOBBY: game_pb2.GAME_STATE_LOBBY,
+    Phase.PLAYING: game_pb2.GAME_STATE_PLAYING,
+    Phase.ENDED: game_pb2.GAME_STATE_ENDED,
+}
+_END_CAUSES = {
+    EndCause.MATCH: game_pb2.END_CAUSE_MATCH,
+    EndCause.HOST: game_pb2.END_CAUSE_HOST,
+    EndCause.EMPTY: game_pb2.END_CAUSE_EMPTY,
+}
+
+VERDICTS: Final[Mapping[int, Verdict]] = {number: verdict for verdict, number in _VERDICT_NUMBERS.items()}
+MATCH_RULES: Final[Mapping[int, MatchRule]] = {number: rule for rule, number in _MATCH_RULE_NUMBERS.items()}
+AFTER_MATCHES: Final[Mapping[int, AfterMatch]] = {
+    number: after for after, number in _AFTER_MATCH_NUMBERS.items()
+}
+DECK_SOURCES: Final[Mapping[int, DeckSource]] = {
+    number: source for source, number in _DECK_SOURCE_NUMBERS.items()
+}
+
+
+def settings(value: Settings) -> game_pb2.GameSettings:
+    """Return how a room plays."""
+    return game_pb2.GameSettings(
+        match_rule=_MATCH_RULE_NUMBERS[value.match_rule],
+        likes_needed=value.likes_needed,
+        after_match=_AFTER_MATCH_NUMBERS[value.after_match],
+        deck_sources=[_DECK_SOURCE_NUMBERS[source] for source in value.deck_sources],
+        max_movies=value.max_movies,
+    )
+
+
+def game(state: State, viewer: Player) -> game_pb2.Game:
+    """Return a room as one of its players sees it."""
+    return game_pb2.Game(
+        code=state.code,
+        name=state.name,
+        state=_PHASES[state.phase],
+        settings=settings(state.settings),
+        players=[
+            game_pb2.Player(
+                player_id=player.player_id,
+                display_name=player.name,
+                host=player.player_id == state.host_id,
+                swipes=len(player.swipes),
+                join_time=_timestamp(player.joined),
+            )
+            for player in state.present
+        ],
+        picked_movies=len(state.picked),
+        deck_size=len(state.deck),
+        matches=[
+            game_pb2.Match(movie_id=movie_id, match_time=_timestamp(at))
+            for movie_id, at in state.matches.items()
+        ],
+        create_time=_timestamp(state.opened) if state.opened else None,
+        own_player_id=viewer.player_id,
+        seq=state.seq,
+        epoch=state.game_id,
+    )
+
+
+def snapshot(state: State, viewer: Player) -> game_pb2.Snapshot:
+    """Return everything one needs to show a room."""
+    return game_pb2.Snapshot(
+        game=game(state, viewer),
+        own_swipes=[
+            game_pb2.OwnSwipe(movie_id=swipe.movie_id, verdict=_VERDICT_NUMBERS[swipe.verdict])
+            for swipe in viewer.swipes.values()
+        ],
+    )
+
+
+def event(numbered: Numbered) -> game_pb2.GameEvent:
+    """Return an event as everybody in the room may see it."""
+    message = game_pb2.GameEvent(seq=numbered.seq, event_time=_timestamp(numbered.at))
+    match numbered.event:
+        case events.RoomOpened(name=name, settings=how):
+            message.created.CopyFrom(game_pb2.GameCreated(name=name, settings=settings(how)))
+        case events.PlayerJoined() as joined:
+            player = game_pb2.Player(
+                player_id=joined.player_id,
+                display_name=joined.name,
+                swipes=joined.swipes,
+                join_time=_timestamp(numbered.at),
+            )
+            message.joined.CopyFrom(game_pb2.PlayerJoined(player=player, picked_movies=joined.picked_movies))
+        case events.PlayerLeft(player_id=player_id, picked_movies=picked):
+            message.left.CopyFrom(game_pb2.PlayerLeft(player_id=player_id, picked_movies=picked))
+        case events.HostChanged(player_id=player_id):
+            message.host_changed.player_id = player_id
+        case events.PickAdded(picked_movies=picked) | events.PickRemoved(picked_movies=picked):
+            message.picks_changed.CopyFrom(game_pb2.PicksChanged(picked_movies=picked))
+        case events.SwipingStarted(deck=deck, empty_sources=empty):
+            message.started.CopyFrom(
+                game_pb2.GameStarted(
+                    deck_size=len(deck), empty_sources=[_DECK_SOURCE_NUMBERS[source] for source in empty]
+                )
+            )
+        case events.CardSwiped(player_id=player_id, swipes=swipes):
+            message.swiped.CopyFrom(game_pb2.CardSwiped(player_id=player_id, swipes=swipes))
+        case events.MatchFound(movie_id=movie_id):
+            message.match.movie_id = movie_id
+        case events.MatchWithdrawn(movie_id=movie_id):
+            message.match_withdrawn.movie_id = movie_id
+        case events.GameEnded(cause=cause):
+            message.ended.cause = _END_CAUSES[cause]
+    return message
+
+
+def _timestamp(at: datetime) -> Timestamp:
+    timestamp = Timestamp()
+    timestamp.FromDatetime(at)
+    return timestamp

@@ -1,0 +1,153 @@
+"""Why a room says no. Each refusal has its status, its stable reason and a sentence for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+class GameRefusal(Exception):
+    """What all refusals of a room have."""
+
+    status = "FAILED_PRECONDITION"
+    reason = ""
+    sentence = ""
+
+    def __init__(self, **metadata: str) -> None:
+        super().__init__(self.sentence.format(**metadata))
+        self.metadata: Mapping[str, str] = metadata
+
+
+class GameNotFound(GameRefusal):
+    """There is no such room, or the caller is not in it: the two look the same from outside."""
+
+    status = "NOT_FOUND"
+    reason = "GAME_NOT_FOUND"
+    sentence = "There is no room {code} that you are in."
+
+
+class MovieNotFound(GameRefusal):
+    """TMDB has no such film."""
+
+    status = "NOT_FOUND"
+    reason = "MOVIE_NOT_FOUND"
+    sentence = "There is no film with the id {movie_id}."
+
+
+class AlreadyPlaying(GameRefusal):
+    """One room a player at a time."""
+
+    status = "ALREADY_EXISTS"
+    reason = "ALREADY_PLAYING"
+    sentence = "You are in room {code}. Leave it first."
+
+
+class CodeTaken(GameRefusal):
+    """There is a room with this code. Nobody sees this: whoever opens a room tries the next code."""
+
+    status = "ALREADY_EXISTS"
+    reason = "CODE_TAKEN"
+    sentence = "There is a room {code} already."
+
+
+class RoomFull(GameRefusal):
+    """No seat is left."""
+
+    reason = "ROOM_FULL"
+    sentence = "All {seats} seats of this room are taken."
+
+
+class GameStarted(GameRefusal):
+    """It can be done in the lobby only."""
+
+    reason = "GAME_STARTED"
+    sentence = "The swiping has started: that can be done in the lobby only."
+
+
+class GameNotStarted(GameRefusal):
+    """It can be done once the swiping has started."""
+
+    reason = "GAME_NOT_STARTED"
+    sentence = "The swiping has not started yet."
+
+
+class GameEnded(GameRefusal):
+    """Nothing can be done any more."""
+
+    reason = "GAME_ENDED"
+    sentence = "This game is over."
+
+
+class NotHost(GameRefusal):
+    """The host may, the others may not."""
+
+    status = "PERMISSION_DENIED"
+    reason = "NOT_HOST"
+    sentence = "Only the host of the room can do this."
+
+
+class NotEnoughPlayers(GameRefusal):
+    """One needs somebody to agree with."""
+
+    reason = "NOT_ENOUGH_PLAYERS"
+    sentence = "It takes at least two players to start."
+
+
+class NoMovies(GameRefusal):
+    """Neither the players nor TMDB gave a film."""
+
+    reason = "NO_MOVIES"
+    sentence = "There is no film to swipe: pick some first."
+
+
+class TooManyPicks(GameRefusal):
+    """A player has picked all they may."""
+
+    reason = "TOO_MANY_PICKS"
+    sentence = "You have picked {most} films, which is all one may."
+
+
+class NotInDeck(GameRefusal):
+    """The deck has no such card."""
+
+    reason = "NOT_IN_DECK"
+    sentence = "The film {movie_id} is not in this game's deck."
+
+
+class AlreadySwiped(GameRefusal):
+    """The card has a verdict, given with another swipe id."""
+
+    status = "ALREADY_EXISTS"
+    reason = "ALREADY_SWIPED"
+    sentence = "You have swiped the film {movie_id} already."
+
+
+class SwipeIdReused(GameRefusal):
+    """The id belongs to another swipe."""
+
+    status = "ALREADY_EXISTS"
+    reason = "SWIPE_ID_REUSED"
+    sentence = "This swipe id was used for another swipe. Make a new one for each."
+
+
+class NotImplementedYet(GameRefusal):
+    """The contract has it, this version has not."""
+
+    status = "UNIMPLEMENTED"
+    reason = "NOT_IMPLEMENTED"
+    sentence = "{field} cannot be set yet."
+
+
+class TooSlow(GameRefusal):
+    """A client does not read what it is sent."""
+
+    status = "ABORTED"
+    reason = "TOO_SLOW"
+    sentence = "You read too slowly. Connect again and resume after the last number you have seen."
+
+
+class HelloExpected(GameRefusal):
+    """A `Play` stream did not begin with a hello, or had a second one."""
+
+    status = "INVALID_ARGUMENT"
+    reason = "HELLO_EXPECTED"
+    sentence = "The first message of a Play stream, and only the first, must be a hello."

@@ -1,0 +1,288 @@
+"""Rooms in the memory of this replica: each the fold of its log, kept up with what other replicas append.
+
+Commands to a room are decided one after the other by its one worker, so order needs no lock. What arrives
+together is appended together. When another replica was faster the append writes nothing, and everything is
+decided again on the newer state. A decision that appends nothing stands only if the log has not grown in
+the meantime.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+
+from game_svc.events import MatchFound, Numbered
+from game_svc.log import Head, RoomLogs
+from game_svc.refusals import GameNotFound, GameRefusal
+from game_svc.rules import Command, decide
+from game_svc.state import Player, State, fold
+from mesh.clock import Clock
+from mesh.errors import Unavailable
+from mesh.running import start_detached
+
+MOST_ROOMS: Final = 10_000
+"""How many rooms this replica remembers; those that nobody listens to are forgotten first, and read again."""
+
+MOST_WAITING: Final = 1_000
+"""How many commands may wait in a room; more are answered UNAVAILABLE."""
+
+MOST_TOGETHER: Final = 64
+"""How many commands are appended together."""
+
+MOST_RECENT: Final = 2_000
+"""How many events a room keeps for streams to catch up with; who is further behind starts from a snapshot."""
+
+_MOST_ATTEMPTS: Final = 50
+
+_log = structlog.get_logger("game_svc.rooms")
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A command that was accepted."""
+
+    events: tuple[Numbered, ...]
+    """What it brought about; nothing when it changed nothing."""
+    state: State
+    """The room after it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    command: Command | None
+    """None asks for nothing but the newest state."""
+    answer: asyncio.Future[Committed]
+
+
+class Room:
+    """One room. Made and found by `Rooms`."""
+
+    def __init__(self, code: str, *, logs: RoomLogs, clock: Clock) -> None:
+        self.code = code
+        self._nothing = State(code=code)
+        self.state = self._nothing
+        """The newest state this replica knows."""
+        self._recent: deque[Numbered] = deque(maxlen=MOST_RECENT)
+        self._logs = logs
+        self._clock = clock
+        self._waiting: deque[_Waiting] = deque()
+        self._worker: asyncio.Task[None] | None = None
+        self.listeners: set[Callable[[], None]] = set()
+        """Called whenever the state has changed. They must not block. See `Rooms.listening`."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether it can be forgotten."""
+        return not self.listeners and not self._waiting and self._worker is None
+
+    def submit(self, command: Command) -> asyncio.Future[Committed]:
+        """Decide a command and append what it brings about; commands are decided in the order of the calls.
+
+        Raises:
+            GameRefusal: The rules do not allow it.
+            Unavailable: Redis does not answer, or too much waits. It may have been done all the same:
+                repeat it.
+        """
+        return self._enqueue(command)
+
+    async def refresh(self) -> State:
+        """Return the newest state there is.
+
+        Raises:
+            Unavailable: Redis does not answer.
+        """
+        return (await self._enqueue(None)).state
+
+    def look(self) -> None:
+        """Catch up in the background: there may be something new."""
+        if self._worker is None:
+            start_detached(self._look(), name=f"look at room {self.code}")
+
+    def events_after(self, seq: int) -> Sequence[Numbered] | None:
+        """Return the events after a number, or None when they are not all remembered."""
+        missing = self.state.seq - seq
+        if missing < 0 or missing > len(self._recent):
+            return None
+        return [self._recent[index] for index in range(len(self._recent) - missing, len(self._recent))]
+
+    def _enqueue(self, command: Command | None) -> asyncio.Future[Committed]:
+        if len(self._waiting) >= MOST_WAITING:
+            raise Unavailable("room", timedelta(seconds=1))
+        answer = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting(command, answer))
+        if self._worker is None:
+            # Detached: the room's work must not end with the call that happened to start it.
+            self._worker = start_detached(self._work(), name=f"room {self.code}")
+        return answer
+
+    async def _look(self) -> None:
+        try:
+            await self.refresh()
+        except Unavailable:
+            _log.info("room.look_failed", code=self.code)
+
+    async def _work(self) -> None:
+        try:
+            while self._waiting:
+                batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), MOST_TOGETHER))]
+                try:
+                    outcomes = await self._commit([waiting.command for waiting in batch])
+                except Exception as error:  # whatever it was belongs to those who wait for it
+                    outcomes = [error] * len(batch)
+                for waiting, outcome in zip(batch, outcomes, strict=True):
+                    _answer(waiting.answer, outcome)
+        finally:
+            self._worker = None
+
+    async def _commit(self, commands: Sequence[Command | None]) -> list[Committed | Exception]:
+        for _ in range(_MOST_ATTEMPTS):
+            outcomes, events, state = self._decide(commands)
+            head = Head(self.state.game_id, self.state.seq)
+            if events:
+                appended, newest = await self._logs.append(
+                    self.code,
+                    after=head,
+                    epoch=state.game_id,
+                    events=[numbered.event for numbered in events],
+                    at=events[0].at,
+                )
+                if appended:
+                    await self._learn(events, state)
+                    return outcomes
+            else:
+                newest = await self._logs.head(self.code)
+                if newest == head:
+                    return outcomes
+            await self._catch_up(newest)
+        _log.error("room.contended", code=self.code)
+        raise Unavailable("room", timedelta(seconds=1))
+
+    def _decide(
+        self, commands: Sequence[Command | None]
+    ) -> tuple[list[Committed | Exception], list[Numbered], State]:
+        """Return each command's outcome, all their events, and the state after them."""
+        at = _to_the_millisecond(self._clock())
+        state = self.state
+        outcomes: list[Committed | Exception] = []
+        all_events: list[Numbered] = []
+        for command in commands:
+            try:
+                decided = decide(state, command) if command is not None else ()
+            except GameRefusal as refusal:
+                outcomes.append(refusal)
+                continue
+            events = tuple(Numbered(state.seq + n, at, event) for n, event in enumerate(decided, start=1))
+            state = fold(state, events)
+            all_events += events
+            outcomes.append(Committed(events, state))
+        return outcomes, all_events, state
+
+    async def _catch_up(self, newest: Head) -> None:
+        known = self.state
+        if newest.epoch != known.game_id or newest.seq < known.seq:
+            # Another game has the code now, or Redis has lost this one, or the end of it.
+            if known.seq:
+                _log.warning("room.log_lost", code=self.code, known=known.seq, found=newest.seq)
+            known = self._nothing
+        events = await self._logs.read(self.code, after=known.seq) if newest.seq else []
+        if known is self._nothing:
+            self._recent.clear()
+        await self._learn(events, fold(known, events))
+
+    async def _learn(self, events: Sequence[Numbered], state: State) -> None:
+        """Take events of the log over and wake who listens. Nobody hears of a match before it is on disk."""
+        if any(isinstance(numbered.event, MatchFound) for numbered in events):
+            await self._logs.settle(self.code)
+        self._recent.extend(events)
+        self.state = state
+        for wake in tuple(self.listeners):
+            wake()
+
+
+def _answer(future: asyncio.Future[Committed], outcome: Committed | Exception) -> None:
+    if future.done():
+        return  # whoever asked has gone
+    if isinstance(outcome, Exception):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)
+
+
+def _to_the_millisecond(at: datetime) -> datetime:
+    # As the log keeps it: all replicas see the same time.
+    return at.replace(microsecond=at.microsecond // 1000 * 1000)
+
+
+class Rooms:
+    """All rooms this replica knows."""
+
+    def __init__(self, logs: RoomLogs, *, clock: Clock) -> None:
+        self._logs = logs
+        self._clock = clock
+        self._rooms: OrderedDict[str, Room] = OrderedDict()
+        self._wakeups = logs.wakeups(self._heard)
+        self._listening: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to hear of what other replicas append."""
+        self._listening = asyncio.create_task(self._wakeups.run(), name="room wakeups")
+
+    async def stop(self) -> None:
+        """Hear no more."""
+        if self._listening is not None:
+            self._listening.cancel()
+            await asyncio.wait({self._listening})
+
+    def room(self, code: str) -> Room:
+        """Return the room with a code, whether or not there is one: its state tells."""
+        room = self._rooms.get(code)
+        if room is None:
+            room = self._rooms[code] = Room(code, logs=self._logs, clock=self._clock)
+            self._forget_one()
+        self._rooms.move_to_end(code)
+        return room
+
+    async def visit(self, code: str, user_id: str) -> tuple[Room, Player]:
+        """Return a room, as fresh as it gets, and who the user is in it.
+
+        Raises:
+            GameNotFound: There is no such room, or the user is not in it.
+            Unavailable: Redis does not answer.
+        """
+        room = self.room(code)
+        member = (await room.refresh()).member(user_id)
+        if member is None:
+            raise GameNotFound(code=code)
+        return room, member
+
+    @asynccontextmanager
+    async def listening(self, room: Room, wake: Callable[[], None]) -> AsyncIterator[None]:
+        """Keep a room up with other replicas, and call `wake` whenever its state has changed."""
+        room.listeners.add(wake)
+        try:
+            await self._wakeups.follow(room.code)
+            yield
+        finally:
+            room.listeners.discard(wake)
+            if not room.listeners:
+                await self._wakeups.unfollow(room.code)
+
+    def _heard(self, code: str) -> None:
+        room = self._rooms.get(code)
+        if room is not None:
+            room.look()
+
+    def _forget_one(self) -> None:
+        if len(self._rooms) <= MOST_ROOMS:
+            return
+        for code, room in self._rooms.items():
+            if room.idle:
+                del self._rooms[code]
+                return

@@ -1,0 +1,103 @@
+"""One room a player at a time.
+
+A player's seat and their room are two things in Redis that no one statement covers, so a seat is taken
+first and the room entered then. A seat that leads nowhere (its room is over or gone, or the player is not
+in it) is void. What comes between taking a seat and entering is given `ENTERING`; a seat that leads nowhere
+for longer was left behind by a crash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Final
+
+from game_svc.events import Settings
+from game_svc.log import RoomLogs, Seat
+from game_svc.refusals import AlreadyPlaying, CodeTaken, GameRefusal
+from game_svc.rooms import Rooms
+from game_svc.rules import Join, Leave, Open
+from game_svc.state import Phase, State
+from mesh.clock import Clock
+from mesh.errors import Unavailable
+from mesh.identity import Identity
+
+ENTERING: Final = timedelta(seconds=10)
+"""How long it may take from taking a seat to being in the room."""
+
+_MOST_CODES: Final = 3
+
+
+class Seating:
+    """Who sits where."""
+
+    def __init__(
+        self,
+        logs: RoomLogs,
+        rooms: Rooms,
+        *,
+        clock: Clock,
+        new_code: Callable[[], str],
+        new_game_id: Callable[[], str],
+    ) -> None:
+        self._logs = logs
+        self._rooms = rooms
+        self._clock = clock
+        self._new_code = new_code
+        self._new_game_id = new_game_id
+
+    async def open(self, host: Identity, room_name: str, settings: Settings) -> State:
+        """Open a room and seat its host.
+
+        Raises:
+            AlreadyPlaying: They sit in another room.
+            Unavailable: Redis does not answer.
+        """
+        for _ in range(_MOST_CODES):
+            code = self._new_code()
+            await self._take(host.user_id, code)
+            command = Open(self._new_game_id(), code, host.user_id, host.name, room_name, settings)
+            try:
+                return (await self._rooms.room(code).submit(command)).state
+            except CodeTaken:
+                await self._logs.stand_up(host.user_id, code)
+        raise Unavailable("room codes")
+
+    async def enter(self, player: Identity, code: str) -> State:
+        """Seat a player in a room; where they sit already, nothing changes.
+
+        Raises:
+            AlreadyPlaying: They sit in another room.
+            GameRefusal: The room does not let them in.
+            Unavailable: Redis does not answer.
+        """
+        await self._take(player.user_id, code)
+        try:
+            return (await self._rooms.room(code).submit(Join(player.user_id, player.name))).state
+        except GameRefusal:
+            await self._logs.stand_up(player.user_id, code)
+            raise
+
+    async def leave(self, user_id: str, code: str) -> None:
+        """Take a player out of a room.
+
+        Raises:
+            GameNotFound: They are not in it.
+            Unavailable: Redis does not answer.
+        """
+        await self._rooms.room(code).submit(Leave(user_id))
+        await self._logs.stand_up(user_id, code)
+
+    async def _take(self, user_id: str, code: str) -> None:
+        held = await self._logs.sit_down(user_id, code, at=self._clock())
+        if held is not None and await self._is_void(held, user_id):
+            held = await self._logs.sit_down(user_id, code, at=self._clock(), instead_of=held)
+        if held is not None:
+            raise AlreadyPlaying(code=held.code)
+
+    async def _is_void(self, seat: Seat, user_id: str) -> bool:
+        state = await self._rooms.room(seat.code).refresh()
+        player = state.player_of(user_id)
+        if player is not None:
+            return not player.present or state.phase is Phase.ENDED
+        return self._clock().timestamp() * 1000 - seat.taken_ms > ENTERING.total_seconds() * 1000

@@ -1,0 +1,22 @@
+"""What game_svc reads from its environment."""
+
+from __future__ import annotations
+
+from pydantic import Field, SecretStr
+
+from mesh.settings import Listen, Settings, Target, WebUrl
+
+
+class GameSettings(Settings):
+    """game_svc: the rooms."""
+
+    game_listen: Listen = "0.0.0.0:9004"
+    """Where game_svc listens: host:port, port 0 for a free one."""
+    redis_url: SecretStr
+    """The Redis or Valkey server that holds the rooms: redis://host:6379/0. It needs an append-only file."""
+    movie_target: Target
+    """Where movie_svc is: host:port."""
+    join_url: WebUrl = "https://eveningpopcorn.dev/join"
+    """What a room's join link begins with; the room's code follows after a slash."""
+    heartbeat_seconds: float = Field(default=15.0, gt=0, le=60)
+    """How long a stream may be silent: up to 60 seconds, and less than the edge waits."""

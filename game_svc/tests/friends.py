@@ -1,0 +1,216 @@
+"""Friends who play: real clients of a real server, with the identity header that the edge would set."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import grpc
+
+from game_svc.__main__ import MOVIE_SERVICE, assembled
+from game_svc.settings import GameSettings
+from mesh.identity import IDENTITY_HEADER
+from mesh.server import Server, Service
+from popcorn.game.v1 import game_pb2, game_pb2_grpc
+from popcorn.movie.v1 import movie_pb2, movie_pb2_grpc
+
+UNKNOWN_MOVIE = 999_999
+"""The one film that the scripted movie_svc does not have."""
+
+
+class ScriptedMovies(movie_pb2_grpc.MovieServiceServicer):
+    """A movie_svc that has every film but one, rated by its id, and a short list of what is trending."""
+
+    def __init__(self) -> None:
+        self.away = False
+        self.batches: list[list[int]] = []
+
+    async def BatchGetMovies(
+        self, request: movie_pb2.BatchGetMoviesRequest, context: Any
+    ) -> movie_pb2.BatchGetMoviesResponse:
+        if self.away:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
+        self.batches.append(list(request.movie_ids))
+        answer = movie_pb2.BatchGetMoviesResponse(attribution=movie_pb2.Attribution(tmdb="TMDB's notice"))
+        for movie_id in request.movie_ids:
+            if movie_id == UNKNOWN_MOVIE:
+                answer.missing.add(movie_id=movie_id, cause=movie_pb2.MissingMovie.CAUSE_NOT_FOUND)
+            else:
+                language = request.locale.languages[0] if request.locale.languages else "en"
+                answer.movies.add(
+                    id=movie_id, title=f"Film {movie_id}", language=language, rating=movie_id % 100 / 10
+                )
+        return answer
+
+    async def ListTrending(
+        self, request: movie_pb2.ListTrendingRequest, context: Any
+    ) -> movie_pb2.ListTrendingResponse:
+        return movie_pb2.ListTrendingResponse(
+            movies=[movie_pb2.Movie(id=number, title=f"Film {number}") for number in range(501, 508)]
+        )
+
+
+@dataclass(frozen=True)
+class Replica:
+    """One game_svc that runs."""
+
+    server: Server
+    stub: game_pb2_grpc.GameServiceAsyncStub
+
+
+@asynccontextmanager
+async def scripted_movies() -> AsyncIterator[tuple[ScriptedMovies, str]]:
+    movies = ScriptedMovies()  # type: ignore[abstract]
+    service = Service(
+        descriptor=MOVIE_SERVICE,
+        add=movie_pb2_grpc.add_MovieServiceServicer_to_server,
+        servicer=movies,
+        probes={},
+    )
+    async with Server([service], listen="127.0.0.1:0") as server:
+        yield movies, f"127.0.0.1:{server.port}"
+
+
+@asynccontextmanager
+async def replica(
+    redis_url: str, movie_target: str, *, heartbeat_seconds: float = 15
+) -> AsyncIterator[Replica]:
+    settings = GameSettings(
+        redis_url=redis_url, movie_target=movie_target, heartbeat_seconds=heartbeat_seconds
+    )
+    async with (
+        assembled(settings) as (service, streams),
+        Server([service], listen="127.0.0.1:0", before_stop=streams.stop) as server,
+        grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        yield Replica(server, game_pb2_grpc.GameServiceStub(channel))
+
+
+class Friend:
+    """Somebody with a phone."""
+
+    def __init__(self, name: str, stub: game_pb2_grpc.GameServiceAsyncStub, *, user_id: str = "") -> None:
+        self.name = name
+        self.user_id = user_id or f"user-{uuid4().hex}"
+        self.stub = stub
+
+    def on(self, replica: Replica) -> Friend:
+        """The same person, connected to another replica."""
+        return Friend(self.name, replica.stub, user_id=self.user_id)
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        now = int(time.time())
+        claims = {
+            "sub": self.user_id, "sid": "session-1", "jti": "token-1", "name": self.name, "iss": "test",
+            "aud": "test", "iat": now - 10, "exp": now + 3600,
+        }  # fmt: skip
+        payload = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
+        return ((IDENTITY_HEADER, payload),)
+
+    async def create(self, **settings: Any) -> game_pb2.Game:
+        request = game_pb2.CreateGameRequest(name="Friday", settings=game_pb2.GameSettings(**settings))
+        return (await self.stub.CreateGame(request, metadata=self.metadata)).game
+
+    async def join(self, code: str) -> game_pb2.Game:
+        return (await self.stub.JoinGame(game_pb2.JoinGameRequest(code=code), metadata=self.metadata)).game
+
+    async def leave(self, code: str) -> None:
+        await self.stub.LeaveGame(game_pb2.LeaveGameRequest(code=code), metadata=self.metadata)
+
+    async def pick(self, code: str, *movie_ids: int) -> None:
+        for movie_id in movie_ids:
+            request = game_pb2.AddPickRequest(code=code, movie_id=movie_id)
+            await self.stub.AddPick(request, metadata=self.metadata)
+
+    async def start(self, code: str) -> game_pb2.Game:
+        return (await self.stub.StartGame(game_pb2.StartGameRequest(code=code), metadata=self.metadata)).game
+
+    async def game(self, code: str) -> game_pb2.Game:
+        return (await self.stub.GetGame(game_pb2.GetGameRequest(code=code), metadata=self.metadata)).game
+
+    async def swipe(
+        self, code: str, movie_id: int, verdict: int = game_pb2.VERDICT_LIKE, *, swipe_id: str = ""
+    ) -> game_pb2.SwipeResponse:
+        request = game_pb2.SwipeRequest(
+            code=code,
+            movie_id=movie_id,
+            verdict=game_pb2.Verdict.ValueType(verdict),
+            swipe_id=swipe_id or uuid4().hex,
+        )
+        return await self.stub.Swipe(request, metadata=self.metadata)
+
+    def watch(self, code: str, *, after_seq: int = 0, epoch: str = "") -> Watching:
+        request = game_pb2.WatchGameRequest(code=code, after_seq=after_seq, epoch=epoch)
+        return Watching(self.stub.WatchGame(request, metadata=self.metadata))
+
+    async def play(self, code: str, *, after_seq: int = 0, epoch: str = "", languages: str = "en") -> Playing:
+        call = self.stub.Play(metadata=(*self.metadata, ("accept-language", languages)))
+        hello = game_pb2.Hello(code=code, after_seq=after_seq, epoch=epoch)
+        await call.write(game_pb2.PlayRequest(hello=hello))
+        return Playing(call)
+
+
+class _Stream:
+    """What both kinds of stream have: messages come, and one waits for what one needs."""
+
+    def __init__(self, call: Any) -> None:
+        self.call = call
+        self.messages: list[Any] = []
+        self.events: list[game_pb2.GameEvent] = []
+
+    async def until(self, enough: Callable[[], bool]) -> None:
+        """Read until it is enough; fails when the stream ends before."""
+        while not enough():
+            message = await self.call.read()
+            assert message is not grpc.aio.EOF, "the stream ended before it had brought what was expected"
+            self.messages.append(message)
+            self.events += message.events
+
+    async def until_event(self, kind: str) -> game_pb2.GameEvent:
+        await self.until(lambda: any(event.WhichOneof("kind") == kind for event in self.events))
+        return next(event for event in self.events if event.WhichOneof("kind") == kind)
+
+    async def until_seq(self, seq: int) -> None:
+        await self.until(lambda: bool(self.events) and self.events[-1].seq >= seq)
+
+    async def first(self) -> Any:
+        await self.until(lambda: bool(self.messages))
+        return self.messages[0]
+
+    def close(self) -> None:
+        self.call.cancel()
+
+
+class Watching(_Stream):
+    """A `WatchGame` stream."""
+
+
+class Playing(_Stream):
+    """A `Play` stream."""
+
+    async def swipe(self, movie_id: int, verdict: int = game_pb2.VERDICT_LIKE, *, swipe_id: str = "") -> str:
+        swipe = game_pb2.PlaySwipe(
+            swipe_id=swipe_id or uuid4().hex, movie_id=movie_id, verdict=game_pb2.Verdict.ValueType(verdict)
+        )
+        await self.call.write(game_pb2.PlayRequest(swipe=swipe))
+        return swipe.swipe_id
+
+    @property
+    def acks(self) -> list[game_pb2.SwipeAck]:
+        return [ack for message in self.messages for ack in message.acks]
+
+    async def ack(self, swipe_id: str) -> game_pb2.SwipeAck:
+        await self.until(lambda: any(ack.swipe_id == swipe_id for ack in self.acks))
+        return next(ack for ack in self.acks if ack.swipe_id == swipe_id)
+
+    async def cards(self) -> list[game_pb2.Card]:
+        """The latest cards, once there are some."""
+        await self.until(lambda: any(message.cards for message in self.messages))
+        return list(next(message.cards for message in reversed(self.messages) if message.cards))

@@ -1,0 +1,446 @@
+"""The game as its clients see it: two replicas, a real Valkey, real streams."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import pytest
+import pytest_asyncio
+
+from game_svc.tests.friends import UNKNOWN_MOVIE, Friend, Replica, ScriptedMovies, replica, scripted_movies
+from mesh.errors import reason_of, status_of
+from popcorn.game.v1 import game_pb2
+
+
+@dataclass
+class Evening:
+    """Two replicas with everything behind them."""
+
+    first: Replica
+    second: Replica
+    movies: ScriptedMovies
+    movie_target: str
+    redis_url: str
+
+    def friends(self) -> tuple[Friend, Friend]:
+        """Ada is connected to the first replica, Grace to the second."""
+        return Friend("Ada", self.first.stub), Friend("Grace", self.second.stub)
+
+    async def playing(self, *movie_ids: int, **settings: Any) -> tuple[Friend, Friend, game_pb2.Game]:
+        """A room where Ada and Grace swipe these films."""
+        ada, grace = self.friends()
+        code = (await ada.create(**settings)).code
+        await grace.join(code)
+        await ada.pick(code, *movie_ids)
+        return ada, grace, await ada.start(code)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def evening(redis_url: str) -> AsyncIterator[Evening]:
+    async with (
+        scripted_movies() as (movies, target),
+        replica(redis_url, target) as first,
+        replica(redis_url, target) as second,
+    ):
+        yield Evening(first, second, movies, target, redis_url)
+
+
+def reason(error: grpc.aio.AioRpcError) -> tuple[grpc.StatusCode, str | None]:
+    status = status_of(error)
+    return error.code(), None if status is None else reason_of(status)
+
+
+def kinds(events: list[game_pb2.GameEvent]) -> list[str | None]:
+    return [event.WhichOneof("kind") for event in events]
+
+
+async def test_two_friends_find_a_film_one_over_play_the_other_over_swipe_and_watch(evening: Evening) -> None:
+    ada, grace = evening.friends()
+    created = await ada.stub.CreateGame(game_pb2.CreateGameRequest(name="Friday"), metadata=ada.metadata)
+    code = created.game.code
+    assert created.join_url.endswith(f"/{code}")
+    assert created.qr_code_svg.startswith("<svg")
+    typed_by_hand = f"{code[:4]}-{code[4:].lower()}"
+    await grace.join(typed_by_hand)
+    await ada.pick(code, 11, 12)
+    await grace.pick(code, 12, 13)
+    playing, watching = await ada.play(code), grace.watch(code)
+    await playing.first()
+    await watching.first()
+
+    await ada.start(code)
+    assert [card.movie_id for card in await playing.cards()] == [13, 12, 11], "the best rated come first"
+    assert [card.movie.title for card in await playing.cards()] == ["Film 13", "Film 12", "Film 11"]
+    await playing.ack(await playing.swipe(12))
+    deck = await grace.stub.GetDeck(game_pb2.GetDeckRequest(code=code), metadata=grace.metadata)
+    assert [card.movie_id for card in deck.cards] == [12, 13, 11], "what somebody likes comes before the rest"
+    await grace.swipe(code, 12)
+
+    for stream in (playing, watching):
+        assert (await stream.until_event("match")).match.movie_id == 12
+    assert playing.events == watching.events
+    seqs = [event.seq for event in playing.events]
+    assert seqs == list(range(seqs[0], seqs[0] + len(seqs))), "numbers have no gaps"
+    assert [match.movie_id for match in (await grace.game(code)).matches] == [12]
+    playing.close()
+    watching.close()
+
+
+async def test_a_stream_resumes_where_it_was_without_a_gap(evening: Evening) -> None:
+    ada, grace, game = await evening.playing(21, 22, 23)
+    watching = grace.watch(game.code)
+    snapshot = (await watching.first()).snapshot
+    await ada.swipe(game.code, 21)
+    await watching.until_seq(snapshot.game.seq + 1)
+    watching.close()
+    await ada.swipe(game.code, 22)
+    await ada.swipe(game.code, 23)
+
+    for resumed in (
+        grace.watch(game.code, after_seq=watching.events[-1].seq, epoch=snapshot.game.epoch),
+        await grace.on(evening.first).play(
+            game.code, after_seq=watching.events[-1].seq, epoch=snapshot.game.epoch
+        ),
+    ):
+        first = await resumed.first()
+        assert first.resumed
+        assert not first.HasField("snapshot")
+        await resumed.until_seq(watching.events[-1].seq + 2)
+        assert kinds(resumed.events) == ["swiped", "swiped"]
+        resumed.close()
+
+
+async def test_a_stream_of_another_epoch_starts_over_from_a_snapshot(evening: Evening) -> None:
+    ada, _, game = await evening.playing(21)
+    await ada.swipe(game.code, 21, game_pb2.VERDICT_PASS)
+    watching = ada.watch(game.code, after_seq=3, epoch="another")
+    first = await watching.first()
+    assert not first.resumed
+    assert first.snapshot.game.epoch == game.epoch
+    assert [(swipe.movie_id, swipe.verdict) for swipe in first.snapshot.own_swipes] == [
+        (21, game_pb2.VERDICT_PASS)
+    ]
+    watching.close()
+
+
+async def test_a_repeated_swipe_id_gives_the_same_answer_and_one_effect(evening: Evening) -> None:
+    ada, _, game = await evening.playing(31, 32)
+    first = await ada.swipe(game.code, 31, swipe_id="one")
+    again = await ada.on(evening.second).swipe(game.code, 31, swipe_id="one")
+    assert again == first
+    assert (await ada.game(game.code)).seq == first.seq
+
+    with pytest.raises(grpc.aio.AioRpcError) as other:
+        await ada.swipe(game.code, 32, swipe_id="one")
+    assert reason(other.value) == (grpc.StatusCode.ALREADY_EXISTS, "SWIPE_ID_REUSED")
+    with pytest.raises(grpc.aio.AioRpcError) as twice:
+        await ada.swipe(game.code, 31, game_pb2.VERDICT_PASS, swipe_id="two")
+    assert reason(twice.value) == (grpc.StatusCode.ALREADY_EXISTS, "ALREADY_SWIPED")
+
+
+async def test_pipelined_swipes_are_answered_in_order_and_a_refused_one_does_not_end_the_stream(
+    evening: Evening,
+) -> None:
+    movies = range(100, 140)
+    ada, _, game = await evening.playing(*movies)
+    playing = await ada.play(game.code)
+    sent = [await playing.swipe(movie_id) for movie_id in movies]
+    sent.append(await playing.swipe(9))
+    sent.append(await playing.swipe(0, verdict=17))
+    await playing.ack(sent[-1])
+    assert [ack.swipe_id for ack in playing.acks] == sent
+    accepted = [ack.seq for ack in playing.acks[:40]]
+    assert accepted == list(range(accepted[0], accepted[0] + 40))
+    *_, not_in_deck, malformed = playing.acks
+    assert reason_of(not_in_deck.refusal) == "NOT_IN_DECK"
+    assert reason_of(malformed.refusal) == "INVALID_INPUT"
+    assert not not_in_deck.seq
+    playing.close()
+
+
+async def test_a_play_stream_brings_each_film_once_and_in_the_players_language(evening: Evening) -> None:
+    ada, _, game = await evening.playing(*range(201, 209))
+    playing = await ada.play(game.code, languages="de-AT, en;q=0.5")
+    dealt = await playing.cards()
+    assert {card.movie.language for card in dealt} == {"de-AT"}
+    await playing.ack(await playing.swipe(dealt[0].movie_id))
+    await playing.until(lambda: len([message for message in playing.messages if message.cards]) == 2)
+    second = playing.messages[-1].cards
+    assert [card.HasField("movie") for card in second] == [False, False, False, False, True]
+    assert playing.messages[-1].remaining == 7
+    playing.close()
+
+
+async def test_cards_come_without_their_films_while_movie_svc_is_away(evening: Evening) -> None:
+    _, grace, game = await evening.playing(301, 302)
+    evening.movies.away = True
+    try:
+        playing = await grace.play(game.code, languages="fi")
+        assert [card.HasField("movie") for card in await playing.cards()] == [False, False]
+        assert (await playing.ack(await playing.swipe(301))).seq
+        playing.close()
+    finally:
+        evening.movies.away = False
+
+
+async def test_two_last_likes_at_the_same_instant_on_two_replicas_make_one_match(evening: Evening) -> None:
+    movies = range(401, 441)
+    ada, grace, game = await evening.playing(*movies)
+    watching = grace.watch(game.code)
+    await watching.first()
+    for movie_id in movies:
+        await asyncio.gather(ada.swipe(game.code, movie_id), grace.swipe(game.code, movie_id))
+    await watching.until_seq((await ada.game(game.code)).seq)
+    matches = [event.match.movie_id for event in watching.events if event.WhichOneof("kind") == "match"]
+    assert sorted(matches) == list(movies)
+    watching.close()
+
+
+async def test_a_leaving_holdout_makes_the_match_and_coming_back_withdraws_it(evening: Evening) -> None:
+    ada, grace = evening.friends()
+    linus = Friend("Linus", evening.first.stub)
+    code = (await ada.create()).code
+    for friend in (grace, linus):
+        await friend.join(code)
+    await ada.pick(code, 51)
+    await ada.start(code)
+    watching = ada.watch(code)
+    await watching.first()
+    await ada.swipe(code, 51)
+    await grace.swipe(code, 51)
+    await linus.swipe(code, 51, game_pb2.VERDICT_PASS)
+    await linus.leave(code)
+    await watching.until_event("match")
+    await linus.join(code)
+    await watching.until_event("match_withdrawn")
+    assert kinds(watching.events) == [
+        "swiped", "swiped", "swiped", "left", "match", "joined", "match_withdrawn",
+    ]  # fmt: skip
+    watching.close()
+
+
+async def test_one_room_a_player_at_a_time(evening: Evening) -> None:
+    ada, grace = evening.friends()
+    code = (await ada.create()).code
+    with pytest.raises(grpc.aio.AioRpcError) as second_room:
+        await ada.on(evening.second).create()
+    assert reason(second_room.value) == (grpc.StatusCode.ALREADY_EXISTS, "ALREADY_PLAYING")
+    other = (await grace.create()).code
+    with pytest.raises(grpc.aio.AioRpcError) as joined_other:
+        await ada.join(other)
+    assert reason(joined_other.value) == (grpc.StatusCode.ALREADY_EXISTS, "ALREADY_PLAYING")
+    await ada.leave(code)
+    assert len((await ada.join(other)).players) == 2
+
+
+async def test_opening_two_rooms_at_once_opens_one(evening: Evening) -> None:
+    ada, _ = evening.friends()
+    outcomes = await asyncio.gather(
+        *(ada.on(where).create() for where in (evening.first, evening.second) * 5), return_exceptions=True
+    )
+    assert len([game for game in outcomes if isinstance(game, game_pb2.Game)]) == 1
+
+
+async def test_nobody_outside_a_room_learns_anything_of_it(evening: Evening) -> None:
+    ada, _, game = await evening.playing(61)
+    mallory = Friend("Mallory", evening.second.stub)
+    attempts = [
+        mallory.game(game.code),
+        mallory.leave(game.code),
+        mallory.pick(game.code, 61),
+        mallory.start(game.code),
+        mallory.swipe(game.code, 61),
+        mallory.watch(game.code).first(),
+        (await mallory.play(game.code)).first(),
+    ]
+    for attempt in attempts:
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await attempt
+        assert reason(refused.value) == (grpc.StatusCode.NOT_FOUND, "GAME_NOT_FOUND")
+    with pytest.raises(grpc.aio.AioRpcError) as late:
+        await mallory.join(game.code)
+    assert reason(late.value) == (grpc.StatusCode.FAILED_PRECONDITION, "GAME_STARTED")
+    assert len((await ada.game(game.code)).players) == 2
+
+
+async def test_events_say_who_has_swiped_and_not_what_they_think(evening: Evening) -> None:
+    ada, grace, game = await evening.playing(71, 72)
+    watching = grace.watch(game.code)
+    await watching.first()
+    await ada.swipe(game.code, 71, game_pb2.VERDICT_PASS)
+    await ada.swipe(game.code, 72, game_pb2.VERDICT_SUPERLIKE)
+    await watching.until_seq(game.seq + 2)
+    for number, event in enumerate(watching.events, start=1):
+        assert event.swiped == game_pb2.CardSwiped(player_id="p1", swipes=number)
+    watching.close()
+
+
+async def test_a_game_without_picks_swipes_what_is_trending_and_says_so(evening: Evening) -> None:
+    ada, grace = evening.friends()
+    code = (await ada.create()).code
+    await grace.join(code)
+    watching = grace.watch(code)
+    await watching.first()
+    assert (await ada.start(code)).deck_size == 7
+    started = (await watching.until_event("started")).started
+    assert list(started.empty_sources) == [game_pb2.DECK_SOURCE_PICKS]
+    watching.close()
+
+
+async def test_the_lobby_refuses_what_it_must(evening: Evening) -> None:
+    ada, grace = evening.friends()
+    code = (await ada.create()).code
+    with pytest.raises(grpc.aio.AioRpcError) as alone:
+        await ada.start(code)
+    assert reason(alone.value) == (grpc.StatusCode.FAILED_PRECONDITION, "NOT_ENOUGH_PLAYERS")
+    await grace.join(code)
+    with pytest.raises(grpc.aio.AioRpcError) as not_host:
+        await grace.start(code)
+    assert reason(not_host.value) == (grpc.StatusCode.PERMISSION_DENIED, "NOT_HOST")
+    with pytest.raises(grpc.aio.AioRpcError) as unknown:
+        await ada.pick(code, UNKNOWN_MOVIE)
+    assert reason(unknown.value) == (grpc.StatusCode.NOT_FOUND, "MOVIE_NOT_FOUND")
+    with pytest.raises(grpc.aio.AioRpcError) as early:
+        await ada.swipe(code, 1)
+    assert reason(early.value) == (grpc.StatusCode.FAILED_PRECONDITION, "GAME_NOT_STARTED")
+
+
+async def test_picks_are_the_callers_own_and_may_be_taken_back(evening: Evening) -> None:
+    ada, grace = evening.friends()
+    code = (await ada.create()).code
+    await grace.join(code)
+    await ada.pick(code, 81, 82)
+    await grace.pick(code, 82, 83)
+    request = game_pb2.RemovePickRequest(code=code, movie_id=81)
+    removed = await ada.stub.RemovePick(request, metadata=ada.metadata)
+    again = await ada.stub.RemovePick(request, metadata=ada.metadata)
+    assert (removed.removed, again.removed) == (True, False)
+    mine = await ada.stub.ListPicks(game_pb2.ListPicksRequest(code=code), metadata=ada.metadata)
+    assert [card.movie.title for card in mine.picks] == ["Film 82"]
+    assert mine.picked_movies == 2
+    assert mine.attribution.tmdb
+
+
+async def test_a_stopping_replica_sends_its_streams_elsewhere_with_every_swipe_answered(
+    evening: Evening,
+) -> None:
+    ada, _, game = await evening.playing(*range(601, 641))
+    async with replica(evening.redis_url, evening.movie_target) as third:
+        playing = await ada.on(third).play(game.code)
+        watching = ada.on(third).watch(game.code)
+        await playing.first()
+        await watching.first()
+        sent = [await playing.swipe(movie_id) for movie_id in range(601, 641)]
+        await playing.ack(sent[0])
+        await third.server.stop()
+        for stream in (playing, watching):
+            await stream.until(lambda stream=stream: stream.messages[-1].HasField("reconnect"))  # type: ignore[misc]
+            assert stream.messages[-1].reconnect.cause == game_pb2.Reconnect.CAUSE_SERVER_STOPS
+            assert await stream.call.read() is grpc.aio.EOF
+    last_seq = playing.messages[-1].reconnect.last_seq
+    resumed = await ada.play(game.code, after_seq=last_seq, epoch=game.epoch)
+    assert (await resumed.first()).resumed
+    for swipe_id, movie_id in zip(sent, range(601, 641), strict=True):
+        await resumed.swipe(movie_id, swipe_id=swipe_id)
+    assert (await resumed.ack(sent[-1])).seq
+    acknowledged = [*playing.acks, *resumed.acks]
+    by_id = {ack.swipe_id: ack.seq for ack in acknowledged}
+    assert len(set(by_id.values())) == 40
+    assert all(by_id[ack.swipe_id] == ack.seq for ack in acknowledged), "a retry gives the same number"
+    resumed.close()
+
+
+async def test_silence_is_broken_by_heartbeats(evening: Evening) -> None:
+    ada, _, game = await evening.playing(91)
+    async with replica(evening.redis_url, evening.movie_target, heartbeat_seconds=0.05) as quick:
+        for stream in (await ada.on(quick).play(game.code), ada.on(quick).watch(game.code)):
+            await stream.until(
+                lambda stream=stream: stream.messages and stream.messages[-1].HasField("heartbeat")
+            )  # type: ignore[misc]
+            assert stream.messages[-1].heartbeat.last_seq == game.seq
+            stream.close()
+
+
+BAD_INPUT: list[tuple[str, Any, set[str]]] = [
+    ("GetGame", game_pb2.GetGameRequest(code="short"), {"code"}),
+    ("JoinGame", game_pb2.JoinGameRequest(code="UUUUUUUU"), {"code"}),
+    ("LeaveGame", game_pb2.LeaveGameRequest(), {"code"}),
+    ("AddPick", game_pb2.AddPickRequest(code="x", movie_id=-1), {"code", "movie_id"}),
+    ("RemovePick", game_pb2.RemovePickRequest(code="x"), {"code", "movie_id"}),
+    ("ListPicks", game_pb2.ListPicksRequest(code="\u0000" * 8), {"code"}),
+    ("StartGame", game_pb2.StartGameRequest(code="x"), {"code"}),
+    ("GetDeck", game_pb2.GetDeckRequest(code="x", page_size=-1), {"code", "page_size"}),
+    (
+        "Swipe",
+        game_pb2.SwipeRequest(code="x", swipe_id="\u0000", movie_id=0, verdict=game_pb2.Verdict.ValueType(9)),
+        {"code", "swipe_id", "movie_id", "verdict"},
+    ),
+    (
+        "Swipe",
+        game_pb2.SwipeRequest(code="7K3MXQ2A", swipe_id="s" * 65, movie_id=1),
+        {"swipe_id", "verdict"},
+    ),
+    (
+        "CreateGame",
+        game_pb2.CreateGameRequest(
+            name="n" * 61,
+            settings=game_pb2.GameSettings(
+                match_rule=game_pb2.MatchRule.ValueType(9),
+                after_match=game_pb2.AfterMatch.ValueType(-1),
+                likes_needed=3,
+                deck_sources=[game_pb2.DeckSource.ValueType(77)],
+                max_movies=501,
+            ),
+        ),
+        {
+            "name", "settings.match_rule", "settings.after_match", "settings.likes_needed",
+            "settings.deck_sources[0]", "settings.max_movies",
+        },
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("method", "request_", "fields"), BAD_INPUT)
+async def test_bad_input_is_refused_with_every_bad_field_named(
+    evening: Evening, method: str, request_: Any, fields: set[str]
+) -> None:
+    ada, _ = evening.friends()
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await getattr(ada.stub, method)(request_, metadata=ada.metadata)
+    assert reason(refused.value) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_INPUT")
+    assert named_fields(refused.value) == fields
+
+
+async def test_streams_refuse_bad_beginnings(evening: Evening) -> None:
+    ada, _, game = await evening.playing(95)
+    with pytest.raises(grpc.aio.AioRpcError) as bad_hello:
+        await (await ada.play("bad", after_seq=-1)).first()
+    assert named_fields(bad_hello.value) == {"code", "after_seq"}
+    call = ada.stub.Play(metadata=ada.metadata)
+    await call.write(game_pb2.PlayRequest(swipe=game_pb2.PlaySwipe(swipe_id="s", movie_id=95)))
+    with pytest.raises(grpc.aio.AioRpcError) as no_hello:
+        await call.read()
+    assert reason(no_hello.value) == (grpc.StatusCode.INVALID_ARGUMENT, "HELLO_EXPECTED")
+    playing = await ada.play(game.code)
+    await playing.first()
+    await playing.call.write(game_pb2.PlayRequest(hello=game_pb2.Hello(code=game.code)))
+    with pytest.raises(grpc.aio.AioRpcError) as second_hello:
+        await playing.until(lambda: False)
+    assert reason(second_hello.value) == (grpc.StatusCode.INVALID_ARGUMENT, "HELLO_EXPECTED")
+
+
+def named_fields(error: grpc.aio.AioRpcError) -> set[str]:
+    from google.rpc import error_details_pb2
+
+    status = status_of(error)
+    assert status is not None
+    fields = set()
+    for detail in status.details:
+        bad_request = error_details_pb2.BadRequest()
+        if detail.Unpack(bad_request):
+            fields |= {violation.field for violation in bad_request.field_violations}
+    return fields

@@ -1,0 +1,185 @@
+"""The store's contract, against a real Valkey."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import pytest_asyncio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dev.valkey import Valkey
+from game_svc.events import (
+    AfterMatch,
+    CardSwiped,
+    DeckSource,
+    EndCause,
+    Event,
+    Film,
+    GameEnded,
+    HostChanged,
+    MatchFound,
+    MatchRule,
+    MatchWithdrawn,
+    Numbered,
+    PickAdded,
+    PickRemoved,
+    PlayerJoined,
+    PlayerLeft,
+    RoomOpened,
+    Settings,
+    SwipingStarted,
+    Verdict,
+)
+from game_svc.log import Head, RoomLogs, Seat
+from game_svc.log_entries import from_entry, to_entry
+from mesh.errors import Unavailable
+
+NOW = datetime(2026, 11, 20, 20, 15, 0, 123000, tzinfo=UTC)
+names = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+films = st.builds(Film, st.integers(1, 2**31 - 1), st.floats(0, 10))
+how = st.builds(
+    Settings,
+    st.sampled_from(MatchRule),
+    st.integers(0, 20),
+    st.sampled_from(AfterMatch),
+    st.lists(st.sampled_from(DeckSource)).map(tuple),
+    st.integers(1, 500),
+)
+any_event = st.one_of(
+    st.builds(RoomOpened, names, names, names, how),
+    st.builds(PlayerJoined, names, names, names, st.integers(0, 500), st.integers(0, 500)),
+    st.builds(PlayerLeft, names, st.integers(0, 500)),
+    st.builds(HostChanged, names),
+    st.builds(PickAdded, names, films, st.integers(0, 500)),
+    st.builds(PickRemoved, names, st.integers(1), st.integers(0, 500)),
+    st.builds(SwipingStarted, st.lists(films).map(tuple), st.lists(st.sampled_from(DeckSource)).map(tuple)),
+    st.builds(CardSwiped, names, st.integers(1), st.sampled_from(Verdict), names, st.integers(0)),
+    st.builds(MatchFound, st.integers(1)),
+    st.builds(MatchWithdrawn, st.integers(1)),
+    st.builds(GameEnded, st.sampled_from(EndCause)),
+)
+
+
+@given(any_event)
+def test_an_event_comes_back_from_the_log_as_it_was(event: Event) -> None:
+    assert from_entry(7, to_entry(event, NOW)) == Numbered(7, NOW, event)
+
+
+def test_fields_of_a_newer_version_are_left_aside() -> None:
+    assert from_entry(1, b'{"is":"host","at":0,"player_id":"p1","mood":"good"}').event == HostChanged("p1")
+
+
+@pytest.mark.parametrize("entry", [b"", b"[]", b"{}", b'{"is":"host","at":0}', b'{"is":"later","at":0}'])
+def test_what_is_not_an_event_is_said_so(entry: bytes) -> None:
+    with pytest.raises(ValueError, match=r"entry 3|Expecting value"):
+        from_entry(3, entry)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def logs(redis_url: str) -> AsyncIterator[RoomLogs]:
+    logs = RoomLogs(redis_url)
+    yield logs
+    await logs.close()
+
+
+@pytest.fixture
+def code(request: pytest.FixtureRequest) -> str:
+    return request.node.name  # type: ignore[no-any-return]  # a room of this test's own
+
+
+async def append(logs: RoomLogs, code: str, after: Head, *events: Event) -> tuple[bool, Head]:
+    return await logs.append(code, after=after, epoch="epoch", events=events, at=NOW)
+
+
+async def test_events_are_numbered_without_gaps_and_read_back_in_order(logs: RoomLogs, code: str) -> None:
+    nothing = await logs.head(code)
+    assert nothing == Head("", 0)
+    appended, head = await append(logs, code, nothing, HostChanged("p1"), HostChanged("p2"))
+    assert (appended, head) == (True, Head("epoch", 2))
+    await append(logs, code, head, HostChanged("p3"))
+    assert [(one.seq, one.event) for one in await logs.read(code, after=1)] == [
+        (2, HostChanged("p2")),
+        (3, HostChanged("p3")),
+    ]
+
+
+async def test_a_log_longer_than_a_page_is_read_whole(logs: RoomLogs, code: str) -> None:
+    await append(logs, code, Head("", 0), *(MatchFound(number) for number in range(1, 2502)))
+    assert [one.seq for one in await logs.read(code, after=0)] == list(range(1, 2502))
+
+
+async def test_an_append_upon_an_old_state_writes_nothing(logs: RoomLogs, code: str) -> None:
+    _, head = await append(logs, code, Head("", 0), HostChanged("p1"))
+    appended, newest = await append(logs, code, Head("", 0), HostChanged("p2"), HostChanged("p3"))
+    assert (appended, newest) == (False, head)
+    assert len(await logs.read(code, after=0)) == 1
+
+
+async def test_an_append_to_another_game_with_the_same_code_writes_nothing(logs: RoomLogs, code: str) -> None:
+    _, head = await append(logs, code, Head("", 0), HostChanged("p1"))
+    appended, newest = await logs.append(
+        code, after=Head("another", 1), epoch="another", events=[HostChanged("p2")], at=NOW
+    )
+    assert (appended, newest) == (False, head)
+
+
+async def test_of_many_appends_upon_one_state_one_is_made(logs: RoomLogs, code: str) -> None:
+    outcomes = await asyncio.gather(
+        *(append(logs, code, Head("", 0), HostChanged(f"p{number}")) for number in range(20))
+    )
+    assert sum(appended for appended, _ in outcomes) == 1
+    assert len(await logs.read(code, after=0)) == 1
+
+
+async def test_a_player_holds_one_seat(logs: RoomLogs, code: str) -> None:
+    assert await logs.sit_down(code, "ROOM1", at=NOW) is None
+    assert await logs.sit_down(code, "ROOM1", at=NOW) is None, "sitting down again is fine"
+    held = await logs.sit_down(code, "ROOM2", at=NOW)
+    assert held == Seat("ROOM1", round(NOW.timestamp() * 1000))
+    assert await logs.sit_down(code, "ROOM2", at=NOW, instead_of=held) is None
+    await logs.stand_up(code, "ROOM1")
+    assert await logs.sit_down(code, "ROOM3", at=NOW) is not None, "only the seat one holds can be freed"
+    await logs.stand_up(code, "ROOM2")
+    assert await logs.sit_down(code, "ROOM3", at=NOW) is None
+
+
+async def test_a_seat_that_changed_hands_is_not_replaced(logs: RoomLogs, code: str) -> None:
+    await logs.sit_down(code, "ROOM1", at=NOW)
+    old = Seat("ROOM1", round((NOW - timedelta(minutes=1)).timestamp() * 1000))
+    assert await logs.sit_down(code, "ROOM2", at=NOW, instead_of=old) is not None
+
+
+async def test_what_was_appended_settles_on_disk(logs: RoomLogs, code: str) -> None:
+    await append(logs, code, Head("", 0), MatchFound(1))
+    await logs.settle(code)
+
+
+async def test_appends_are_heard_and_those_missed_in_a_break_are_looked_for(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    server = Valkey(tmp_path_factory.mktemp("wakeups"))
+    server.start()
+    logs = RoomLogs(server.url)
+    heard: asyncio.Queue[str] = asyncio.Queue()
+    wakeups = logs.wakeups(heard.put_nowait)
+    listening = asyncio.create_task(wakeups.run())
+    try:
+        async with asyncio.timeout(20):
+            await wakeups.follow("ROOM")
+            assert await heard.get() == "ROOM", "a subscription may have missed something"
+            _, head = await append(logs, "ROOM", Head("", 0), HostChanged("p1"))
+            assert await heard.get() == "ROOM"
+            server.kill()
+            with pytest.raises(Unavailable):
+                await append(logs, "ROOM", head, HostChanged("p2"))
+            server.start()
+            assert await heard.get() == "ROOM", "after a break there is a look without an append"
+            assert (await append(logs, "ROOM", head, HostChanged("p2")))[0]
+    finally:
+        listening.cancel()
+        await logs.close()
+        server.stop()
