@@ -9,14 +9,16 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import grpc
 import structlog
-from grpc_health.v1 import health, health_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 Probe = Callable[[], Awaitable[None]]
 """Asks a dependency something small; raises when it does not answer."""
 
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+_SERVICE_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 
 _log = structlog.get_logger("mesh.health")
 
@@ -63,12 +65,12 @@ class Health:
                 name: outcomes[probe] for name, probe in part.probes.items() if outcomes[probe] is not None
             }
             everything_serves = everything_serves and not failing
-            await self._set(part.service, failing)
-        await self.servicer.set("", _SERVING if everything_serves else _NOT_SERVING)
+            self._set(part.service, failing)
+        self.servicer.set("", _SERVING if everything_serves else _NOT_SERVING)
 
-    async def stop_serving(self) -> None:
+    def stop_serving(self) -> None:
         """Answer NOT_SERVING for everything from now on."""
-        await self.servicer.enter_graceful_shutdown()
+        self.servicer.stop_serving()
 
     def close(self) -> None:
         """End the watches that are still open, so that no stop has to wait for them."""
@@ -85,9 +87,9 @@ class Health:
             return f"{type(error).__name__}: {error}"
         return None
 
-    async def _set(self, service: str, failing: Mapping[str, str | None]) -> None:
+    def _set(self, service: str, failing: Mapping[str, str | None]) -> None:
         serving = not failing
-        await self.servicer.set(service, _SERVING if serving else _NOT_SERVING)
+        self.servicer.set(service, _SERVING if serving else _NOT_SERVING)
         names = tuple(failing)
         if self._serving.get(service) != serving or self._failing.get(service) != names:
             log = _log.info if serving else _log.warning
@@ -100,31 +102,57 @@ class Health:
         self._serving[service], self._failing[service] = serving, names
 
 
-class _HealthServicer(health.aio.HealthServicer):  # type: ignore[misc]  # it ships no types
-    """gRPC's own servicer, with `List`, starting NOT_SERVING, and with watches that can be ended."""
+class _HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # it ships no types
+    """The health service. gRPC's own has no `List`, and its watches hold up every stop."""
 
     def __init__(self, services: Sequence[str]) -> None:
-        super().__init__()
-        self._server_status = dict.fromkeys(services, _NOT_SERVING)
-        self._watches: set[asyncio.Task[Any]] = set()
+        self._statuses = dict.fromkeys(services, _NOT_SERVING)
+        self._changed = asyncio.Event()
+        self._stopping = False
+        self._ended = False
 
-    async def List(self, _request: object, _context: object) -> object:
+    def set(self, service: str, status: int) -> None:
+        """Set a service's status, unless everything stops anyway."""
+        if not self._stopping and self._statuses[service] != status:
+            self._statuses[service] = status
+            self._wake()
+
+    def stop_serving(self) -> None:
+        self._stopping = True
+        self._statuses = dict.fromkeys(self._statuses, _NOT_SERVING)
+        self._wake()
+
+    def end_watches(self) -> None:
+        self._ended = True
+        self._wake()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def Check(self, request: Any, context: Any) -> Any:
+        status = self._statuses.get(request.service)
+        if status is None:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "There is no such service here.")
+        return health_pb2.HealthCheckResponse(status=status)
+
+    async def List(self, _request: object, _context: object) -> Any:
         return health_pb2.HealthListResponse(
             statuses={
                 service: health_pb2.HealthCheckResponse(status=status)
-                for service, status in self._server_status.items()
+                for service, status in self._statuses.items()
             }
         )
 
     async def Watch(self, request: Any, context: Any) -> None:
-        task = asyncio.current_task()
-        assert task is not None, "gRPC runs every RPC in a task"
-        self._watches.add(task)
-        try:
-            await super().Watch(request, context)
-        finally:
-            self._watches.discard(task)
-
-    def end_watches(self) -> None:
-        for task in self._watches:
-            task.cancel()
+        sent = None
+        while True:
+            changed = self._changed
+            status = self._statuses.get(request.service, _SERVICE_UNKNOWN)
+            if status != sent:
+                await context.write(health_pb2.HealthCheckResponse(status=status))
+                sent = status
+            elif self._ended:
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "The server stops.")
+            else:
+                await changed.wait()

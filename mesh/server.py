@@ -158,7 +158,7 @@ class Server:
         assert self._health is not None, "a started server has health"
         assert self._probing is not None, "a started server probes"
         seconds = self._options.shutdown_grace_seconds if grace is None else grace
-        await self._health.stop_serving()
+        self._health.stop_serving()
         if self._before_stop is not None:
             try:
                 async with asyncio.timeout(seconds):
