@@ -36,6 +36,7 @@ _SECRET_KEYS: Final = frozenset(
 _JWT = re.compile(r"eyJ[A-Za-z0-9_-]{5,}(?:\.[A-Za-z0-9_-]*)*")
 _EMAIL = re.compile(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})+")
 _URL_PASSWORD = re.compile(r"(://[^\s:/@\"]*:)[^\s/@\"]+@")
+_HEAD: Final = ("timestamp", "level", "service", "event", "request_id")
 _REDACTED: Final = "[redacted]"
 
 # Libraries that say at INFO what we say ourselves, once a request.
@@ -121,7 +122,8 @@ _encode = json.JSONEncoder(separators=(",", ":"), default=repr, ensure_ascii=Fal
 
 
 def _as_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
-    return scrub(_encode(dict(event)))
+    head = {key: event.pop(key) for key in _HEAD if key in event}
+    return scrub(_encode(head | event))
 
 
 def _scrubbed(_logger: WrappedLogger, _method: str, rendered: Any) -> str:

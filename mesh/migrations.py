@@ -138,20 +138,23 @@ _APPLIED: Final = "SELECT revision, name, sha256 FROM {schema}.migrations ORDER 
 _RECORD: Final = "INSERT INTO {schema}.migrations (revision, name, sha256) VALUES ($1, $2, $3)"
 
 
-async def migrate(database_url: str, *, schema: str, folder: Path) -> int:
+async def migrate(
+    database_url: str, *, schema: str, folder: Path, wait_seconds: float = _WAIT_FOR_OTHERS_SECONDS
+) -> int:
     """Bring a schema to the code's revision; the statements run with `schema` first in the search path.
 
     Args:
         database_url: `postgresql://...`, of a role that may create the schema.
         schema: The service's schema, made when it is not there.
         folder: The migrations.
+        wait_seconds: How long another process that migrates the same schema may take.
 
     Returns:
         The revision that the database is at afterwards.
 
     Raises:
         MigrationError: When the folder is not in order, an applied file has changed, the database is newer
-            than the folder, another process migrates for longer than a minute, or a statement fails.
+            than the folder, another process migrates for too long, or a statement fails.
     """
     migrations = read(folder)
     schema = _checked(schema)
@@ -159,10 +162,10 @@ async def migrate(database_url: str, *, schema: str, folder: Path) -> int:
     try:
         key = f"mesh.migrations.{schema}"
         try:
-            await conn.execute(_LOCK, key, timeout=_WAIT_FOR_OTHERS_SECONDS)
+            await conn.execute(_LOCK, key, timeout=wait_seconds)
         except TimeoutError as error:
             raise MigrationError(
-                f"Another process has been migrating {schema} for a minute; not waiting longer."
+                f"Another process has been migrating {schema} for {wait_seconds:g} s; not waiting longer."
             ) from error
         try:
             await _create(conn, schema)
@@ -257,22 +260,21 @@ def command(*, schema: str, folder: Path, arguments: Sequence[str] | None = None
     logs.configure(f"{schema}.migrations", loaded.log_level, loaded.log_format)
     url = loaded.database_url.get_secret_value()
     try:
-        if check:
-            asyncio.run(_check(url, schema=schema, folder=folder))
-        else:
-            at = asyncio.run(migrate(url, schema=schema, folder=folder))
-            print(f"Schema {schema} is at revision {at}.")
+        bring_or_check = _check if check else migrate
+        at = asyncio.run(bring_or_check(url, schema=schema, folder=folder))
+        print(f"Schema {schema} is at revision {at}.")
     except (MigrationError, BehindError) as error:
         print(error, file=sys.stderr)
         raise SystemExit(1) from error
-    except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         print(f"DATABASE_URL cannot be reached: {type(error).__name__}.", file=sys.stderr)
         raise SystemExit(1) from error
 
 
-async def _check(database_url: str, *, schema: str, folder: Path) -> None:
+async def _check(database_url: str, *, schema: str, folder: Path) -> int:
     conn = await asyncpg.connect(database_url, timeout=_CONNECT_SECONDS)
     try:
         await schema_probe(conn, schema=schema, folder=folder)()
+        return await revision(conn, schema)
     finally:
         await conn.close(timeout=_CONNECT_SECONDS)
