@@ -237,13 +237,15 @@ class _Play:
         try:
             snapshot = self._feed.open(*after)
             await self._write(context, game_pb2.PlayResponse(snapshot=snapshot, resumed=snapshot is None))
-            while self._feed.state.member(self._caller.user_id) is not None:
+            while True:
                 if self._failure is not None:
                     raise self._failure
                 reconnect = self._feed.reconnect()
                 if reconnect is not None:
                     reading.cancel()
                     await self._finish(context, reconnect)
+                    return
+                if self._feed.state.member(self._caller.user_id) is None:
                     return
                 if not await self._feed.wait():
                     heartbeat = game_pb2.Heartbeat(last_seq=self._feed.last_seq)

@@ -12,6 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 import grpc
+from pydantic import SecretStr
 
 from game_svc.__main__ import MOVIE_SERVICE, assembled
 from game_svc.settings import GameSettings
@@ -82,7 +83,7 @@ async def replica(
     redis_url: str, movie_target: str, *, heartbeat_seconds: float = 15
 ) -> AsyncIterator[Replica]:
     settings = GameSettings(
-        redis_url=redis_url, movie_target=movie_target, heartbeat_seconds=heartbeat_seconds
+        redis_url=SecretStr(redis_url), movie_target=movie_target, heartbeat_seconds=heartbeat_seconds
     )
     async with (
         assembled(settings) as (service, streams),
@@ -179,6 +180,10 @@ class _Stream:
 
     async def until_seq(self, seq: int) -> None:
         await self.until(lambda: bool(self.events) and self.events[-1].seq >= seq)
+
+    async def until_field(self, field: str) -> Any:
+        await self.until(lambda: any(message.HasField(field) for message in self.messages))
+        return next(message for message in self.messages if message.HasField(field))
 
     async def first(self) -> Any:
         await self.until(lambda: bool(self.messages))

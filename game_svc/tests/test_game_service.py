@@ -338,8 +338,8 @@ async def test_a_stopping_replica_sends_its_streams_elsewhere_with_every_swipe_a
         await playing.ack(sent[0])
         await third.server.stop()
         for stream in (playing, watching):
-            await stream.until(lambda stream=stream: stream.messages[-1].HasField("reconnect"))  # type: ignore[misc]
-            assert stream.messages[-1].reconnect.cause == game_pb2.Reconnect.CAUSE_SERVER_STOPS
+            reconnect = (await stream.until_field("reconnect")).reconnect
+            assert reconnect.cause == game_pb2.Reconnect.CAUSE_SERVER_STOPS
             assert await stream.call.read() is grpc.aio.EOF
     last_seq = playing.messages[-1].reconnect.last_seq
     resumed = await ada.play(game.code, after_seq=last_seq, epoch=game.epoch)
@@ -358,9 +358,7 @@ async def test_silence_is_broken_by_heartbeats(evening: Evening) -> None:
     ada, _, game = await evening.playing(91)
     async with replica(evening.redis_url, evening.movie_target, heartbeat_seconds=0.05) as quick:
         for stream in (await ada.on(quick).play(game.code), ada.on(quick).watch(game.code)):
-            await stream.until(
-                lambda stream=stream: stream.messages and stream.messages[-1].HasField("heartbeat")
-            )  # type: ignore[misc]
+            await stream.until_field("heartbeat")
             assert stream.messages[-1].heartbeat.last_seq == game.seq
             stream.close()
 
