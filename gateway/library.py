@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias, TypeVar
+from typing import Final
 
 import grpc
 import structlog
@@ -11,14 +11,9 @@ from mesh import running
 from popcorn.backlog.v1 import backlog_pb2, backlog_pb2_grpc
 from popcorn.movie.v1 import movie_pb2, movie_pb2_grpc
 
-T = TypeVar("T")
-
 # A page of the backlog is worth showing without films, so films may not use up the caller's whole patience.
 _PATIENCE_WITH_FILMS_SECONDS: Final = 2.0
 _FILMS_SHARE_OF_THE_DEADLINE: Final = 0.7
-
-# In quotes: it is generic in the stubs only.
-_Call: TypeAlias = "grpc.aio.UnaryUnaryCall[object, T]"
 
 _log = structlog.get_logger("gateway.library")
 
@@ -39,8 +34,8 @@ class Library:
     def __init__(
         self,
         *,
-        movies: movie_pb2_grpc.MovieServiceAsyncStub,
-        backlogs: backlog_pb2_grpc.BacklogServiceAsyncStub,
+        movies: "movie_pb2_grpc.MovieServiceAsyncStub",
+        backlogs: "backlog_pb2_grpc.BacklogServiceAsyncStub",
     ) -> None:
         """Take stubs on channels of the mesh: they bring the deadlines and the retries."""
         self._movies = movies
