@@ -1,7 +1,7 @@
-"""The stores that every test may ask for: real servers, started once a test process, gone at its end.
+"""What every test may ask for: the real stores, and the whole mesh behind the real edge.
 
-With pytest-xdist every worker has servers of its own: they start in under a second, and tests on
-different workers can never see each other's data.
+With pytest-xdist every worker has stores of its own: they start in under a second, and tests on
+different workers can never see each other's data. Tests that ask for the mesh share one, on one worker.
 """
 
 from __future__ import annotations
@@ -9,12 +9,23 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from dev.mongo import Mongo
 from dev.postgres import Postgres
 from dev.valkey import Valkey
+
+if TYPE_CHECKING:
+    from dev.mesh import Mesh
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sends all tests that ask for the mesh to one worker: starting it takes seconds."""
+    for item in items:
+        if "mesh" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("mesh"))
 
 
 @pytest.fixture(scope="session")
@@ -92,6 +103,20 @@ def new_mongo_url(mongo_server: Mongo) -> Callable[[], str]:
 def fresh_mongo_url(new_mongo_url: Callable[[], str]) -> str:
     """URL of an empty MongoDB database of this test module's own."""
     return new_mongo_url()
+
+
+@pytest.fixture(scope="session")
+def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+    """Everything, on free ports, with empty stores; rate limits are out of the way.
+
+    A test that kills a part starts it again before it ends.
+    """
+    from dev.mesh import Mesh, bare_environment  # not above: most test processes never need all that
+
+    limits = ("SIGN_INS", "GUESTS", "REFRESHES", "JOINS", "NOTIFICATIONS")
+    settings = bare_environment() | {f"EDGE_{limit}_PER_MINUTE": "1000000" for limit in limits}
+    with Mesh(tmp_path_factory.mktemp("mesh"), settings=settings) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

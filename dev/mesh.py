@@ -237,8 +237,9 @@ class Mesh:
         yield from self._stores()
         yield from self._stand_ins()
         yield from self._errands()
-        yield self._service("backlog_svc", layer=2)
-        yield self._service("movie_svc", layer=2)
+        # A service comes up without its stores too, but then says NOT_SERVING until its next probe.
+        yield self._service("backlog_svc", layer=2, needs=("backlog_svc migrations",))
+        yield self._service("movie_svc", layer=2, needs=("mongo",))
         for name in _replica_names(replicas):
             yield self._service(
                 "game_svc", name=name, layer=3, environment={"GAME_LISTEN": self.targets[name]}

@@ -8,7 +8,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from dev.processes import Process, StartFailed, free_port
+from dev.processes import Process, StartFailed, accepts_connections, free_port
 
 _READY_SECONDS = 30.0
 _DATABASE = "popcorn"
@@ -91,7 +91,8 @@ class Mongo:
     def stop(self) -> None:
         """Stops the server in an orderly way; the data stays."""
         if self._process:
-            self._process.stop()
+            # Its accepting thread sleeps until the next connection, and is waited for 2 s.
+            self._process.stop(nudge=lambda: accepts_connections(self.port))
 
     def kill(self) -> None:
         """Ends the server at once, as a power cut would; the data stays."""

@@ -21,7 +21,7 @@ _LAUNCHER = Path(__file__).with_name("launch.py")
 # thread that lives as long as the interpreter starts every child, so start() may be called from any thread.
 _nursery = ThreadPoolExecutor(max_workers=1, thread_name_prefix="nursery")
 
-_POLL_SECONDS = 0.02
+_POLL_SECONDS = 0.05
 
 
 class StartFailed(Exception):
@@ -148,15 +148,24 @@ class Process:
             return ""
         return "".join(f"\n  | {line}" for line in lines)
 
-    def stop(self, *, grace: float = 10.0) -> None:
-        """Asks it to stop, and after `grace` seconds makes it. Harmless when it does not run."""
+    def stop(self, *, grace: float = 10.0, nudge: Callable[[], object] | None = None) -> None:
+        """Asks it to stop, and after `grace` seconds makes it. Harmless when it does not run.
+
+        Args:
+            grace: Seconds that it may take.
+            nudge: Called now and then while it stops, for a program that has to be woken to notice.
+        """
         if self._child is None:
             return
         if self.running:
             with contextlib.suppress(ProcessLookupError):
                 self._child.send_signal(self._stop_signal)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._child.wait(grace)
+            deadline = time.monotonic() + grace
+            while self.exit_code is None and time.monotonic() < deadline:
+                if nudge:
+                    nudge()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._child.wait(0.1 if nudge else grace)
         self.kill()
 
     def kill(self) -> None:

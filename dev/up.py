@@ -1,6 +1,6 @@
 """`make up`: the whole mesh on this machine, until Ctrl-C.
 
-    python -m dev.up
+    python -m dev.up [--data DIR] [--settings FILE]
 
 Settings come from the environment and from `.env`; the data stays in `.data/`. A part that dies is started
 again; one that keeps dying ends the whole, with a sentence.
@@ -8,6 +8,7 @@ again; one that keeps dying ends the whole, with a sentence.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import ctypes
 import fcntl
@@ -29,8 +30,6 @@ from dotenv import dotenv_values
 
 from dev.mesh import ROOT, Mesh, Part
 from dev.processes import StartFailed, is_taken
-
-DATA: Final = ROOT / ".data"
 
 _EDGE_PORT: Final = 8080
 _IDP_PORT: Final = 8081
@@ -57,11 +56,23 @@ class Refused(Exception):
 
 def main() -> int:
     """The command; returns its exit status."""
+    parser = argparse.ArgumentParser(prog="python -m dev.up", description="The whole mesh on this machine.")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=ROOT / ".data",
+        metavar="DIR",
+        help="data, keys and logs (default: .data)",
+    )
+    parser.add_argument(
+        "--settings", type=Path, default=ROOT / ".env", metavar="FILE", help="more settings (default: .env)"
+    )
+    options = parser.parse_args()
     follow_make()
     listen_to_signals()
     try:
-        with only_one(DATA / "lock"):
-            return run()
+        with only_one(options.data / "lock"):
+            return run(options.data, read_settings(options.settings))
     except (Refused, StartFailed) as problem:
         say(f"evening-popcorn: {problem}", file=sys.stderr)
         return 1
@@ -69,12 +80,11 @@ def main() -> int:
         return 130
 
 
-def run() -> int:
+def run(data: Path, settings: dict[str, str]) -> int:
     """Starts everything, says what there is, and watches over it until somebody wants it to stop."""
-    settings = read_settings()
     edge_port = read_port(settings, "EDGE_PORT", otherwise=_EDGE_PORT)
     idp_port = read_port(settings, "DEV_IDP_PORT", otherwise=_IDP_PORT)
-    mesh = Mesh(DATA, settings=settings, edge_port=edge_port, idp_port=idp_port)
+    mesh = Mesh(data, settings=settings, edge_port=edge_port, idp_port=idp_port)
     require_free(edge_port, "EDGE_PORT")
     if mesh.idp_url:
         require_free(idp_port, "DEV_IDP_PORT")
@@ -87,16 +97,16 @@ def run() -> int:
         say("\nStopping ...")
     finally:
         stop(mesh)
-    say("Stopped. The data stays in .data/.")
+    say(f"Stopped. The data stays in {shown(mesh.folder)}/.")
     return 0
 
 
 # ---- before the start ------------------------------------------------------------------------------------
 
 
-def read_settings() -> dict[str, str]:
-    """The environment, over what `.env` says."""
-    from_file = {name: value for name, value in dotenv_values(ROOT / ".env").items() if value}
+def read_settings(file: Path) -> dict[str, str]:
+    """The environment, over what a file like `.env` says, if it is there."""
+    from_file = {name: value for name, value in dotenv_values(file).items() if value}
     return {**from_file, **os.environ}
 
 
@@ -247,7 +257,7 @@ def say_summary(mesh: Mesh, *, seconds: float) -> None:
     say(f"\nEvening Popcorn is up after {seconds:.1f} s.\n\n  REST, gRPC-Web and gRPC   {url}")
     if mesh.idp_url:
         say(f"  sign in as anybody        http://localhost:{mesh.idp_port}")
-    say(f"  logs and data             {shown(DATA)}/\n")
+    say(f"  logs and data             {shown(mesh.folder)}/\n")
     token_files = [file for person in _PEOPLE if (file := _sign_in(mesh, *person))]
     if token_files:
         _say_lines(mesh, url, f'"authorization: Bearer $(cat {shlex.quote(str(token_files[0]))})"')
@@ -263,7 +273,7 @@ def _sign_in(mesh: Mesh, subject: str, name: str, provider: str, shown_provider:
     id_token = _post(f"{mesh.idp_url}/tokens", wanted)["idToken"]
     asked = {"provider": f"PROVIDER_{provider.upper()}", "idToken": id_token, "displayName": name}
     tokens = _post(f"{mesh.edge_url}/v1/auth:signIn", asked)["tokens"]
-    file = DATA / "tokens" / subject
+    file = mesh.folder / "tokens" / subject
     file.parent.mkdir(exist_ok=True)
     file.touch(mode=0o600)
     file.write_text(tokens["accessToken"])
