@@ -3,6 +3,7 @@
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from motor.motor_asyncio import AsyncIOMotorClient
@@ -27,8 +28,18 @@ _PAGES_IN_MEMORY = 500
 _GENRE_LISTS_IN_MEMORY = 100
 
 
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the process is made of."""
+
+    service: Service
+    """What is served."""
+    catalogue: FilmCatalogue
+    """What it serves from."""
+
+
 @asynccontextmanager
-async def service(settings: MovieSettings, *, clock: Clock = utc_now) -> AsyncIterator[Service]:
+async def parts(settings: MovieSettings, *, clock: Clock = utc_now) -> AsyncIterator[Parts]:
     """Builds the service upon its store and its client of TMDB's, and closes them at the end."""
     client_class: Any = AsyncIOMotorClient
     store = Store(client_class, settings.mongo_url.get_secret_value())
@@ -78,13 +89,14 @@ async def service(settings: MovieSettings, *, clock: Clock = utc_now) -> AsyncIt
     tokens = PageTokens(settings.page_token_key.get_secret_value().encode())
     # The generated base answers what is not overridden with UNIMPLEMENTED; its stub calls those abstract.
     servicer = MovieServicer(catalogue, presenter=presenter, tokens=tokens)  # type: ignore[abstract]
+    service = Service(
+        descriptor=movie_pb2.DESCRIPTOR.services_by_name["MovieService"],
+        add=movie_pb2_grpc.add_MovieServiceServicer_to_server,
+        servicer=servicer,
+        probes={"mongodb": store.probe},
+    )
     try:
-        yield Service(
-            descriptor=movie_pb2.DESCRIPTOR.services_by_name["MovieService"],
-            add=movie_pb2_grpc.add_MovieServiceServicer_to_server,
-            servicer=servicer,
-            probes={"mongodb": store.probe},
-        )
+        yield Parts(service, catalogue)
     finally:
         await catalogue.settle()
         await tmdb.close()
@@ -93,11 +105,11 @@ async def service(settings: MovieSettings, *, clock: Clock = utc_now) -> AsyncIt
 
 async def main(settings: MovieSettings) -> None:
     """Serves with these settings."""
-    async with service(settings) as films:
+    async with parts(settings) as built:
         await serve(
             NAME,
             listen=settings.movie_listen,
-            services=[films],
+            services=[built.service],
             options=ServerOptions(shutdown_grace_seconds=settings.shutdown_grace_seconds),
         )
 

@@ -145,6 +145,8 @@ class Shelf(Generic[K, V, M]):
         self._fetches: SingleFlight[str, Kept[V]] = SingleFlight()
         self._renewals = Background(_MOST_RENEWED_AT_ONCE)
         self._writes = Background(_MOST_WRITTEN_AT_ONCE)
+        # On its way to the store: who looks there meanwhile finds it here.
+        self._written: dict[str, Kept[V]] = {}
 
     async def get(self, key: K, *, patience: float = PATIENCE_SECONDS) -> M | None:
         """Return what is kept or fetched under `key`, None when TMDB has no such thing.
@@ -234,10 +236,12 @@ class Shelf(Generic[K, V, M]):
 
     async def _read(self, names: Sequence[str]) -> Mapping[str, Kept[V]]:
         """Return what the store has and may still be served."""
+        stored = {name: self._written[name] for name in names if name in self._written}
         try:
-            stored = await self._store.read(names)
+            if len(stored) < len(names):
+                stored |= await self._store.read([name for name in names if name not in stored])
         except StoreUnavailable:
-            return {}
+            return stored
         now = self._clock()
         # The store's own clean-up comes by now and then; the terms do not wait for it.
         return {name: kept for name, kept in stored.items() if now < self._policy.gone_at(kept)}
@@ -247,7 +251,8 @@ class Shelf(Generic[K, V, M]):
         value = await self._fetch_upstream(key, deadline)
         kept = Kept(value, self._clock())
         # The reader does not wait for the store. What it misses, the next reader's request brings again.
-        self._writes.start(key.name, partial(self._write, key.name, kept))
+        if self._writes.start(key.name, partial(self._write, key.name, kept)):
+            self._written[key.name] = kept
         return kept
 
     async def _write(self, name: str, kept: Kept[V]) -> None:
@@ -255,6 +260,8 @@ class Shelf(Generic[K, V, M]):
             await self._store.write(name, kept, gone_at=self._policy.gone_at(kept))
         except StoreUnavailable:
             return
+        finally:
+            self._written.pop(name, None)
 
     async def _fetch_many(self, keys: Sequence[K], give_up_at: float) -> dict[K, M | FilmsUnavailable | None]:
         found: dict[K, M | FilmsUnavailable | None] = {}

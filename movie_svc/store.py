@@ -61,7 +61,7 @@ class Store:
         self._database = database
         line = _Line()
         self._line = line
-        self._indexed = False
+        self._indexed_in_outage: int | None = None
         self.films: Shelved[Film] = Shelved(
             database["films"], line, write=documents.film_document, read=documents.film_from
         )
@@ -79,10 +79,11 @@ class Store:
             StoreUnavailable: When it does not answer in its time.
         """
         async with self._line.call(always=True):
-            if not self._indexed:
+            # Again after every outage: what came back may be another server, or an older state of this one.
+            if self._indexed_in_outage != self._line.outages:
                 for name in ("films", "lists"):
                     await self._database[name].create_index("expires_at", expireAfterSeconds=0)
-                self._indexed = True
+                self._indexed_in_outage = self._line.outages
             await self._database.command("ping")
 
     async def close(self) -> None:
@@ -156,6 +157,8 @@ class _Line:
 
     def __init__(self) -> None:
         self._cut_off_until = 0.0
+        self.outages = 0
+        """How often the store has gone away so far."""
 
     @asynccontextmanager
     async def call(self, *, always: bool = False) -> AsyncIterator[None]:
@@ -177,6 +180,7 @@ class _Line:
                 yield
         except (TimeoutError, ConnectionFailure) as error:
             if not self._cut_off_until:
+                self.outages += 1
                 _log.warning("store.unavailable", problem=type(error).__name__)
             self._cut_off_until = loop.time() + _CUT_OFF_SECONDS
             raise StoreUnavailable from None

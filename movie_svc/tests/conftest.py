@@ -1,8 +1,10 @@
-"""What several test modules need: a TMDB of our own, a clock to turn, the service behind a real gRPC server."""
+"""For several test modules: a TMDB of our own, a clock to turn, the service behind a real gRPC server."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 from pydantic import SecretStr
 
 from mesh.server import Server, ServerOptions
-from movie_svc.__main__ import service
+from movie_svc.__main__ import parts
 from movie_svc.settings import MovieSettings
 from movie_svc.tests.upstream import Upstream, running_upstream
 from popcorn.movie.v1 import movie_pb2_grpc
@@ -24,7 +26,8 @@ class TurnedClock:
     """A clock that goes on only when it is turned."""
 
     def __init__(self) -> None:
-        self.now = datetime(2026, 11, 23, 20, 0, tzinfo=UTC)
+        # Whole milliseconds, as MongoDB keeps them; not in the past, where it would delete what we write.
+        self.now = datetime.now(UTC).replace(microsecond=0)
 
     def __call__(self) -> datetime:
         return self.now
@@ -41,6 +44,8 @@ class Running:
     upstream: Upstream
     clock: TurnedClock
     mongo_url: str
+    settled: Callable[[], Awaitable[None]]
+    """Waits until nothing goes on behind the reader's back."""
 
 
 @pytest.fixture
@@ -78,15 +83,24 @@ def settings_for(upstream: Upstream, mongo_url: str) -> MovieSettings:
 async def running(
     upstream: Upstream, clock: TurnedClock, new_mongo_url: Callable[[], str]
 ) -> AsyncIterator[Running]:
-    async for one in run_service(upstream, clock, new_mongo_url()):
+    async with running_service(upstream, clock, new_mongo_url()) as one:
         yield one
 
 
-async def run_service(upstream: Upstream, clock: TurnedClock, mongo_url: str) -> AsyncIterator[Running]:
+@asynccontextmanager
+async def running_service(upstream: Upstream, clock: TurnedClock, mongo_url: str) -> AsyncIterator[Running]:
     options = ServerOptions(shutdown_grace_seconds=0.2, probe_interval_seconds=0.2)
     async with (
-        service(settings_for(upstream, mongo_url), clock=clock) as films,
-        Server([films], listen="127.0.0.1:0", options=options) as server,
+        parts(settings_for(upstream, mongo_url), clock=clock) as built,
+        Server([built.service], listen="127.0.0.1:0", options=options) as server,
         grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
     ):
-        yield Running(movie_pb2_grpc.MovieServiceStub(channel), upstream, clock, mongo_url)
+        stub = movie_pb2_grpc.MovieServiceStub(channel)
+        yield Running(stub, upstream, clock, mongo_url, built.catalogue.settle)
+
+
+async def until(holds: Callable[[], Awaitable[bool]], *, seconds: float = 5) -> None:
+    """Waits for something in another process, which can set no event of ours."""
+    async with asyncio.timeout(seconds):
+        while not await holds():  # noqa: ASYNC110 - see above
+            await asyncio.sleep(0.05)
