@@ -2,6 +2,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -12,7 +13,8 @@ from structlog.testing import capture_logs
 
 from mesh import running
 from mesh.errors import DOMAIN, InvalidInput, Unavailable, Violation, status_of
-from mesh.tests.probing import Stub, identity_metadata, path_of, text
+from mesh.interceptors import Interceptor, layers
+from mesh.tests.probing import DESCRIPTOR, NOW, Stub, identity_metadata, path_of, text
 
 Serving = Callable[..., Awaitable[Stub]]
 
@@ -443,3 +445,90 @@ async def test_closing_early_does_not_upset_the_server(serving: Serving) -> None
         assert (await stub.Ask(text(""))).value == "still here"
         await asyncio.sleep(0.05)
     assert not [line for line in logs if line["log_level"] == "error"]
+
+
+class Gone:
+    """A context whose client has left: the next write, and every answer, fails as gRPC's do."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def invocation_metadata(self) -> Any:
+        return ()
+
+    def time_remaining(self) -> None:
+        return None
+
+    def set_trailing_metadata(self, _metadata: object) -> None:
+        return None
+
+    def code(self) -> None:
+        return None
+
+    async def write(self, _message: object) -> None:
+        raise self.error
+
+    async def abort(self, *_status: object) -> None:
+        raise grpc.aio.InternalError("execute_batch")
+
+
+async def handler_of(method: str, behaviour: Any) -> Any:
+    """Return what the interceptor makes of a handler."""
+    kind = grpc.unary_stream_rpc_method_handler if method == "Watch" else grpc.unary_unary_rpc_method_handler
+    plain: Any = kind(behaviour, StringValue.FromString, StringValue.SerializeToString)
+
+    async def find(_details: object) -> Any:
+        return plain
+
+    details: Any = SimpleNamespace(method=path_of(method))
+    around = layers(clock=lambda: NOW, new_id=lambda: "request-0001")
+    return await Interceptor([DESCRIPTOR], around).intercept_service(find, details)
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError(), grpc.aio.InternalError("execute_batch")])
+async def test_a_generator_is_closed_when_the_client_leaves_during_a_write(error: BaseException) -> None:
+    let_go: list[str] = []
+
+    async def watch(_request: StringValue, _context: Any) -> AsyncIterator[StringValue]:
+        try:
+            yield text("first")
+        finally:
+            let_go.append("let go")
+
+    handler = await handler_of("Watch", watch)
+    with capture_logs() as logs, pytest.raises(asyncio.CancelledError):
+        await handler.unary_stream(b"", Gone(error))
+    assert let_go == ["let go"]
+    assert [line["status"] for line in logs] == ["CANCELLED"]
+
+
+async def test_a_refusal_that_nobody_waits_for_any_more_is_no_error() -> None:
+    async def ask(_request: StringValue, _context: Any) -> StringValue:
+        raise RoomFull(2)
+
+    handler = await handler_of("Ask", ask)
+    with capture_logs() as logs, pytest.raises(asyncio.CancelledError):
+        await handler.unary_unary(b"", Gone(asyncio.CancelledError()))
+    assert [line["log_level"] for line in logs] == ["info"]
+
+
+async def test_a_handler_is_wrapped_once_and_made_up_names_are_not_kept() -> None:
+    found: list[str] = []
+
+    async def ask(_request: StringValue, _context: Any) -> StringValue:
+        return text("")
+
+    async def find(details: Any) -> Any:
+        found.append(details.method)
+        return grpc.unary_unary_rpc_method_handler(ask) if details.method == path_of("Ask") else None
+
+    interceptor = Interceptor([DESCRIPTOR], layers(clock=lambda: NOW, new_id=lambda: "request-0001"))
+    known: Any = SimpleNamespace(method=path_of("Ask"))
+    unknown: Any = SimpleNamespace(method="/made.Up/Name")
+    assert await interceptor.intercept_service(find, known) is await interceptor.intercept_service(
+        find, known
+    )
+    assert await interceptor.intercept_service(find, unknown) is not await interceptor.intercept_service(
+        find, unknown
+    )
+    assert found == [path_of("Ask"), "/made.Up/Name", "/made.Up/Name"]
