@@ -1,7 +1,8 @@
 """TMDB's answers: films of the catalogue as the JSON that its API version 3 gives.
 
-The fields, their types and where TMDB puts nulls and empty strings follow recorded answers. What the catalogue
-does not hold is answered as TMDB answers for a film about which nobody has entered it: empty lists, zero budgets.
+The fields, their types and where TMDB puts nulls and empty strings follow recorded answers. What the
+catalogue does not hold is answered as TMDB answers for a film about which nobody has entered it: empty lists,
+zero budgets.
 """
 
 import re
@@ -26,19 +27,24 @@ PROFILE_SIZES: Final = ("w45", "w185", "h632", "original")
 STILL_SIZES: Final = ("w92", "w185", "w300", "original")
 
 _TRANSLATION_REGIONS: Final = {"en": "US", "de": "DE", "fr": "FR", "es": "ES"}
+# fmt: off
 _CHANGE_KEYS: Final = (
-    "adult air_date also_known_as alternative_titles biography birthday budget cast certifications character_names "
-    "created_by crew deathday episode episode_number episode_run_time freebase_id freebase_mid general genres "
-    "guest_stars homepage images imdb_id languages name network origin_country original_name original_title overview "
-    "parts place_of_birth plot_keywords production_code production_companies production_countries releases revenue "
-    "runtime season season_number season_regular spoken_languages status tagline title translations tvdb_id "
-    "tvrage_id type video videos"
-).split()
+    "adult", "air_date", "also_known_as", "alternative_titles", "biography", "birthday", "budget", "cast",
+    "certifications", "character_names", "created_by", "crew", "deathday", "episode", "episode_number",
+    "episode_run_time", "freebase_id", "freebase_mid", "general", "genres", "guest_stars", "homepage",
+    "images", "imdb_id", "languages", "name", "network", "origin_country", "original_name", "original_title",
+    "overview", "parts", "place_of_birth", "plot_keywords", "production_code", "production_companies",
+    "production_countries", "releases", "revenue", "runtime", "season", "season_number", "season_regular",
+    "spoken_languages", "status", "tagline", "title", "translations", "tvdb_id", "tvrage_id", "type",
+    "video", "videos",
+)
+# fmt: on
 
 
 def stable_number(text: str, digits: int = 7) -> int:
-    """A number that is always the same for the same text: TMDB's own ids of people and words are not shipped."""
-    return zlib.crc32(text.encode()) % 10**digits + 10**digits
+    """A number for a text, always the same: TMDB's own ids of people and words are not shipped."""
+    span: int = 10**digits
+    return zlib.crc32(text.encode()) % span + span
 
 
 def poster_path(film: Film) -> str | None:
@@ -351,7 +357,7 @@ def _offer(provider: Provider, region: str) -> Json:
 
 
 def sub_resource(name: str, film: Film, catalogue: Catalogue, *, language: str, page: int = 1) -> Json | None:
-    """The part `name` of a film, as it is appended to its details; None for a name that TMDB does not know."""
+    """The part `name` of a film, as appended to its details; None for a name that TMDB does not know."""
     match name:
         case "credits":
             return credits(film)

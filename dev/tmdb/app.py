@@ -279,9 +279,9 @@ def _wanted(request: Request) -> Callable[[Film], bool]:
     number_range("vote_count", lambda film: film.vote_count)
     date_range("primary_release_date")
     date_range("release_date")
-    for name in ("primary_release_year", "year"):
-        if year := _number(request, name):
-            tests.append(lambda film, year=year: film.year == year)  # type: ignore[misc] # mypy: no default's type
+    year = _number(request, "primary_release_year") or _number(request, "year")
+    if year is not None:
+        tests.append(lambda film: film.year == year)
     if region := given.get("watch_region"):
         kinds = Choice.parse(given.get("with_watch_monetization_types", ""))
         offered = [kind for kind in KINDS if kinds is None or kind in kinds.values]

@@ -139,7 +139,7 @@ def fold(text: str) -> str:
     )
 
 
-_LIGATURES = str.maketrans({"ø": "o", "ł": "l", "æ": "ae", "œ": "oe", "đ": "d", "ı": "i", "·": ""})
+_LIGATURES = str.maketrans({"ø": "o", "ł": "l", "æ": "ae", "œ": "oe", "đ": "d", "·": ""})
 
 _Order = Callable[["Film"], Any]
 
@@ -151,8 +151,8 @@ ORDERS: Final[Mapping[str, _Order]] = {
     "original_title": lambda film: fold(film.original_title),
     "vote_average": lambda film: film.vote_average,
     "vote_count": lambda film: film.vote_count,
-    # No revenue is kept, so all are equal and the order is that of their ids.
-    "revenue": lambda film: 0,
+    # No revenue is kept: what most people have seen stands for it.
+    "revenue": lambda film: film.vote_count,
 }
 
 
@@ -182,7 +182,7 @@ class Catalogue:
         return sorted({region for provider in self.providers.values() for region in provider.priorities})
 
     def search(self, query: str, *, year: int | None = None) -> list[Film]:
-        """Films one of whose titles has a word for every word of `query`, the closest and best known first."""
+        """Films one of whose titles has every word of `query`, the closest and best known first."""
         wanted = fold(query)
         if not wanted:
             return []

@@ -1,7 +1,6 @@
 """The fault switch and the record of requests: what tests need of a TMDB that misbehaves on demand."""
 
 import asyncio
-import contextlib
 import json
 from collections import deque
 from collections.abc import Mapping
@@ -29,8 +28,8 @@ class Fault:
         latency_seconds: waited before anything is answered.
         status: answered instead of the film; with `body` "truncated" or "reset" it plays no part.
         retry_after: the `Retry-After` header, in seconds or as a date, sent with `status`.
-        body: `html` answers a proxy's page instead of JSON, `truncated` half of the true JSON, `reset` nothing:
-            the connection breaks.
+        body: `html` answers a proxy's page instead of JSON, `truncated` half of the true JSON, `reset`
+            nothing: the connection breaks.
         times: how many requests it meets; 0 is every request until it is taken back.
         path: only requests whose path begins like this are met.
     """
@@ -131,7 +130,7 @@ class FaultyService:
             await asyncio.sleep(fault.latency_seconds)
         match fault:
             case Fault(body="reset"):
-                await _break_connection(send)
+                await _break_connection(receive, send)
             case Fault(body="truncated"):
                 await self._cut_short(scope, receive, send)
             case Fault(status=None, body=None):
@@ -165,22 +164,21 @@ def _refusal(fault: Fault) -> Response:
     return JSONResponse({"success": False, "status_code": code, "status_message": message}, status, headers)
 
 
-async def _break_connection(send: Send) -> None:
+async def _break_connection(receive: Receive, send: Send) -> None:
     """Drops the client's connection without an answer.
 
     ASGI has no word for that, so the connection is taken from the server: uvicorn's `send` is a method of the
-    object that holds it. Under a server that does not have it so (a test client in the same process) the client
-    sees the exception itself.
+    object that holds it. Under a server that does not have it so (a test client in the same process) the
+    client sees the exception itself.
     """
     transport = getattr(getattr(send, "__self__", None), "transport", None)
     if transport is None:
         raise ConnectionResetError("The stand-in for TMDB was told to break this connection.")
     transport.abort()
     # Until the server has heard that the connection is gone it would try to answer for us.
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(1):
-            while not getattr(send.__self__, "disconnected", True):  # type: ignore[attr-defined] # uvicorn's
-                await asyncio.sleep(0)
+    message = await receive()
+    while message["type"] != "http.disconnect":
+        message = await receive()
 
 
 def parse_order(raw: bytes) -> Fault:

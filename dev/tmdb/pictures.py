@@ -31,7 +31,7 @@ class Picture:
 
 
 def draw(catalogue: Catalogue, *, size: str, name: str) -> Picture | None:
-    """The picture `name` (`p603.svg`) in `size` (`w342`, `h632`, `original`); None when there is none such."""
+    """The picture `name` (`p603.svg`) in `size` (`w342`, `h632`, `original`), or None."""
     named, sized = NAME.fullmatch(name), SIZE.fullmatch(size)
     if named is None or sized is None:
         return None
@@ -101,7 +101,7 @@ def _svg(shape: str, number: int, width: int, height: int, large: str, small: st
 
 
 def _poster(shape: str, number: int, large: str, small: str, bright: str) -> str:
-    """Three discs of light placed by the id, a strip of perforation, the title, a rule and the small words."""
+    """Three discs of light, a strip of perforation, the title, a rule and the small words."""
     full_width, full_height = _SHAPES[shape]
     discs = "".join(
         f'<circle cx="{(number * step) % full_width}" cy="{(number * step * 7) % int(full_height * 0.6)}" '
