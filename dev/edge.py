@@ -39,6 +39,8 @@ class Edge:
                 *("--config-path", str(self.configuration)),
                 *("--concurrency", str(concurrency)),
                 *("--log-level", "warning"),
+                # Somebody is waiting for the line: Envoy's own 10 s are for disks.
+                *("--file-flush-interval-msec", "250"),
                 # Several on one machine must not meet in shared memory.
                 "--disable-hot-restart",
             ],

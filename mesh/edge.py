@@ -188,7 +188,7 @@ _BAD_TOKEN: Final = "The access token is not valid. Refresh it or sign in again.
 REFUSALS: Final = (
     Refusal(
         name="The token keys have not come yet: that is not the caller's fault.",
-        when='response.code == 401 && response.code_details.contains("Jwks")',
+        when='response.code == 401 && response.code_details.contains("Jwks_remote_fetch")',
         answers=503,
         code=UNAVAILABLE,
         reason="UPSTREAM_UNAVAILABLE",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from typing import Any, Final
 import grpc
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
-from google.protobuf import message_factory
+from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -82,6 +83,7 @@ class Replica(grpc.GenericRpcHandler):
     calls: list[Call] = field(default_factory=list)
     answers: dict[str, Answer | Stream] = field(default_factory=dict)
     port: int = 0
+    _server: grpc.aio.Server | None = None
 
     async def start(self) -> None:
         self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
@@ -94,7 +96,9 @@ class Replica(grpc.GenericRpcHandler):
         await self._server.start()
 
     async def stop(self) -> None:
-        await self._server.stop(None)
+        """Ends it at once. Harmless when it does not run."""
+        if self._server is not None:
+            await self._server.stop(None)
 
     async def set_serving(self, *services: str, serving: bool = True) -> None:
         statuses = health_pb2.HealthCheckResponse
@@ -190,3 +194,22 @@ async def eventually(holds: Callable[[], Awaitable[bool]], *, seconds: float = 1
     async with asyncio.timeout(seconds):
         while not await holds():  # noqa: ASYNC110 - see the docstring
             await asyncio.sleep(0.02)
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """How a method is called over REST, with something in every place of its path."""
+
+    verb: str
+    path: str
+    body: str | None
+
+
+def rest(path: str) -> Rest | None:
+    """Returns the REST form of a method, or None where the contract gives it none."""
+    http: Any = descriptor_pool.Default().FindExtensionByName("google.api.http")
+    rule = METHODS[path].GetOptions().Extensions[http]
+    verb = rule.WhichOneof("pattern")
+    if verb is None:
+        return None
+    return Rest(verb.upper(), re.sub(r"{\w+}", "1", getattr(rule, verb)), "{}" if rule.body else None)
