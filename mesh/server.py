@@ -265,7 +265,7 @@ def _channel_arguments(options: ServerOptions) -> list[tuple[str, int]]:
         ("grpc.keepalive_timeout_ms", round(options.keepalive_timeout_seconds * 1000)),
         ("grpc.keepalive_permit_without_calls", 1),
         (
-            "grpc.http2.min_recv_ping_interval_without_data_ms",
+            "grpc.http2.min_ping_interval_without_data_ms",
             round(options.client_ping_interval_seconds * 1000),
         ),
     ]
