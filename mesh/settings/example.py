@@ -1,4 +1,4 @@
-"""`python -m mesh.settings`: `.env.example`, from the settings classes of every service."""
+"""`python -m mesh.settings`: `.env.example`, from the settings classes of every part."""
 
 import argparse
 import importlib
@@ -97,15 +97,17 @@ def _shown(info: FieldInfo) -> str:
 
 
 def discover(root: Path) -> list[tuple[str, type[Settings]]]:
-    """Return the settings classes in every `<folder>/settings.py` under `root`, in the folders' order."""
+    """Return the settings classes under `root`, with the name of what they configure.
+
+    They live in `<folder>/settings.py`, named for the folder, and in `<folder>/<name>_settings.py`.
+    """
     found: list[tuple[str, type[Settings]]] = []
-    for path in sorted(root.glob("*/settings.py")):
-        folder = path.parent.name
-        if folder == "mesh" or not folder.isidentifier():
-            continue
-        module = importlib.import_module(f"{folder}.settings")
+    paths = (path for path in root.glob("*/*settings.py") if path.parent.name.isidentifier())
+    for path in sorted(paths):
+        name = path.stem.removesuffix("settings").rstrip("_") or path.parent.name
+        module = importlib.import_module(f"{path.parent.name}.{path.stem}")
         found.extend(
-            (folder, value)
+            (name, value)
             for value in vars(module).values()
             if isinstance(value, type) and issubclass(value, Settings) and value.__module__ == module.__name__
         )
