@@ -67,7 +67,9 @@ class Translations:
     def pack(cls, texts: Iterable[Text]) -> "Translations":
         """Return `texts` in packed form, in their order."""
         rows = [[text.language, text.title, text.overview, text.tagline] for text in texts]
-        return cls(zlib.compress(json.dumps(rows, ensure_ascii=False, separators=(",", ":")).encode()))
+        return cls(
+            zlib.compress(json.dumps(rows, ensure_ascii=False, separators=(",", ":")).encode(), level=1)
+        )
 
     def unpack(self) -> tuple[Text, ...]:
         """Return the texts.

@@ -9,6 +9,7 @@ TMDB does not answer     stale is served; what is not held is `FilmsUnavailable`
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -31,6 +32,9 @@ _FAILURES_A_BATCH: Final = 3
 
 class StoreUnavailable(Exception):
     """The store does not answer. It is only a cache: whoever reads through it goes on without."""
+
+    def __init__(self) -> None:
+        super().__init__("the store of films does not answer")
 
 
 class Key(Hashable, Protocol):
@@ -186,7 +190,10 @@ class Shelf(Generic[K, V, M]):
         if not absent:
             return found
         give_up_at = asyncio.get_running_loop().time() + min(patience, PATIENCE_SECONDS)
-        stored = await self._read([key.name for key in absent])
+        stored: Mapping[str, Kept[V]] = {}
+        with suppress(TimeoutError):  # what is in memory is still worth giving
+            async with asyncio.timeout_at(give_up_at):
+                stored = await self._read([key.name for key in absent])
         unknown: list[K] = []
         for key in absent:
             kept = stored.get(key.name)
@@ -284,10 +291,9 @@ class Shelf(Generic[K, V, M]):
 
         workers = [asyncio.create_task(work()) for _ in range(min(_MOST_FETCHED_A_BATCH, len(keys)))]
         try:
-            async with asyncio.timeout_at(give_up_at):
-                await asyncio.gather(*workers)
-        except TimeoutError:
-            pass  # what has come so far is the answer
+            with suppress(TimeoutError):  # what has come so far is the answer
+                async with asyncio.timeout_at(give_up_at):
+                    await asyncio.gather(*workers)
         finally:
             for worker in workers:
                 worker.cancel()

@@ -25,7 +25,9 @@ from movie_svc.parsing import NoFilm, film_of, genres_of, page_of
 
 T = TypeVar("T")
 
-_APPENDED: Final = "credits,release_dates,videos,translations,watch/providers,external_ids"
+APPENDED: Final = "credits,release_dates,videos,translations,watch/providers,external_ids"
+"""All that one request for a film brings along."""
+
 # Without this TMDB leaves out the videos in other languages than the one asked for.
 _VIDEO_LANGUAGES: Final = "{language},en,null"
 
@@ -148,7 +150,7 @@ class Tmdb:
         reader = key.reader
         path = f"/movie/{key.movie_id}"
         params = {
-            "append_to_response": _APPENDED,
+            "append_to_response": APPENDED,
             "language": reader.language,
             "include_video_language": _VIDEO_LANGUAGES.format(language=base(reader.language)),
         }

@@ -166,5 +166,5 @@ async def test_no_text_of_the_driver_s_leaves_the_store(driver: Callable[..., An
     with pytest.raises(StoreUnavailable) as raised:
         await store.probe()
     await store.close()
-    assert str(raised.value) == ""
+    assert str(raised.value) == "the store of films does not answer"
     assert raised.value.__cause__ is None
