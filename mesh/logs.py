@@ -122,8 +122,8 @@ _encode = json.JSONEncoder(separators=(",", ":"), default=repr, ensure_ascii=Fal
 
 
 def _as_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
-    head = {key: event.pop(key) for key in _HEAD if key in event}
-    return scrub(_encode(head | event))
+    head: dict[str, Any] = {key: event.pop(key) for key in _HEAD if key in event}
+    return scrub(_encode({**head, **event}))
 
 
 def _scrubbed(_logger: WrappedLogger, _method: str, rendered: Any) -> str:
