@@ -24,14 +24,14 @@ DEFAULT_KEY: Final = "dev-tmdb-key"
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def create_app(catalogue: Catalogue | None = None, *, keys: Iterable[str] = (DEFAULT_KEY,)) -> Starlette:
+def create_app(catalogue: Catalogue | None = None, *, keys: Iterable[str] = (DEFAULT_KEY,)) -> ASGIApp:
     """The stand-in as an ASGI application over `catalogue` (by default the shipped one), open to `keys`."""
     films = catalogue or load()
     switchboard = Switchboard()
     service = Service(films)
     control = Control(switchboard)
     movie = "/3/movie/{film_id}"
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/3/configuration", service.configuration),
             Route("/3/search/movie", service.search),
@@ -53,12 +53,11 @@ def create_app(catalogue: Catalogue | None = None, *, keys: Iterable[str] = (DEF
             Route("/control/requests", control.requests),
             Route("/control/reset", control.reset, methods=["POST"]),
         ],
-        middleware=[
-            Middleware(FaultyService, switchboard=switchboard),
-            Middleware(KeyCheck, keys=tuple(keys)),
-        ],
+        middleware=[Middleware(KeyCheck, keys=tuple(keys))],
         exception_handlers={TmdbError: _tmdb_error, HTTPException: _http_error},
     )
+    # Outermost, so that it holds the server's own `send` and can break the connection.
+    return FaultyService(app, switchboard=switchboard)
 
 
 class KeyCheck:

@@ -112,7 +112,7 @@ def _poster(shape: str, number: int, large: str, small: str, bright: str) -> str
         f'<rect x="{x}" y="18" width="34" height="26" rx="6" fill="#000" opacity="0.35"/>'
         for x in range(18, full_width - 34, 66)
     )
-    lines = textwrap.wrap(large, 13 if shape == "p" else 24)[:5] or [""]
+    lines = textwrap.wrap(large, 13 if shape == "p" else 24, max_lines=5, placeholder=" …") or [""]
     font = min(130 if shape == "p" else 96, int(full_width * 1.55 / max(len(line) for line in lines)))
     top = full_height * 0.82 - (len(lines) - 1) * font * 1.08
     title = "".join(
