@@ -11,9 +11,9 @@ What a check returns for a bad value is of the right type and otherwise meaningl
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
+from google.protobuf.descriptor import EnumDescriptor
 
 from mesh.errors import InvalidInput, Violation
 from mesh.page_tokens import PageTokens
@@ -23,6 +23,14 @@ from mesh.page_tokens import PageTokens
 _CONTROL_IN_LINES = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 _CONTROL_IN_LINE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _LARGEST_MOVIE_ID: Final = 2**31 - 1
+
+
+class Enum(Protocol):
+    """An enum of the generated code: `backlog_pb2.EntryStatus`."""
+
+    @property
+    def DESCRIPTOR(self) -> EnumDescriptor:
+        """What it is made of."""
 
 
 class Checks:
@@ -86,7 +94,7 @@ class Checks:
                 self._add(field, violation.reason, violation.description)
             return []
 
-    def choice(self, field: str, value: int, enum: EnumTypeWrapper, *, default: int | None = None) -> int:
+    def choice(self, field: str, value: int, enum: Enum, *, default: int | None = None) -> int:
         """Return an enum's value.
 
         Args:
@@ -123,5 +131,5 @@ class Checks:
         self._violations.append(Violation(field=field, reason=reason, description=description))
 
 
-def _names(enum: EnumTypeWrapper) -> str:
+def _names(enum: Enum) -> str:
     return ", ".join(value.name for value in enum.DESCRIPTOR.values if value.number != 0)
