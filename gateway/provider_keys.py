@@ -6,8 +6,8 @@ for them:
 - Kept for as long as Cache-Control says, between a minute and a day.
 - Asked for again when a token names a key that is not among them, but at most every ten seconds: providers
   rotate keys, and anybody can make up a key's id.
-- When the provider does not answer, what is kept is used for up to a day; with nothing kept it is
-  Unavailable, within three seconds, and nobody asks again for the next two.
+- When the provider does not answer, what is kept is used for up to a day; without that, or for a key that is
+  not kept, it is Unavailable, within three seconds, and nobody asks again for the next two.
 - Many at once share one request.
 """
 
@@ -77,13 +77,16 @@ class ProviderKeys:
         """Return the key with this id, or None when the provider has none.
 
         Raises:
-            Unavailable: The provider does not answer, and nothing recent enough is kept.
+            Unavailable: The provider does not answer, and what is kept is too old or does not have the key.
         """
         if self._should_fetch(key_id):
             await self._fetch_once()
-        if self._clock() - self._fetched_at > _LONGEST_USE:
+        key = self._keys.get(key_id)
+        # A key that is not among those kept may be new: while nobody can say, that is no verdict.
+        in_doubt = key is None and self._failed_at > self._fetched_at
+        if in_doubt or self._clock() - self._fetched_at > _LONGEST_USE:
             raise Unavailable(self._provider, timedelta(seconds=_PAUSE_AFTER_FAILURE))
-        return self._keys.get(key_id)
+        return key
 
     def _should_fetch(self, key_id: str) -> bool:
         now = self._clock()

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
 import httpx
+import jwt
 import pytest
 from google.protobuf.message import Message
 
@@ -17,6 +21,7 @@ from gateway.__main__ import services
 from gateway.tests.conftest import NOTICE, QUICK, Refused, World, as_caller, entry, film
 from gateway.tests.refusals import refusal
 from mesh.channels import open_channel
+from mesh.postgres import Database
 from mesh.server import Server
 from popcorn.backlog.v1 import backlog_pb2
 from popcorn.gateway.v1 import library_pb2, library_pb2_grpc
@@ -400,7 +405,7 @@ async def test_filters_that_come_later_say_so(
 # ---- who may ----
 
 
-def implemented() -> list[str]:
+def unary() -> list[str]:
     return [
         method.name
         for method in library_pb2.DESCRIPTOR.services_by_name["LibraryService"].methods
@@ -414,7 +419,7 @@ def request_of(method: str) -> Message:
     return request
 
 
-@pytest.mark.parametrize("method", implemented())
+@pytest.mark.parametrize("method", unary())
 async def test_nobody_gets_in_without_an_identity(world: World, method: str) -> None:
     seen = await refusal(getattr(world.library, method)(request_of(method)))
     assert (seen.code, seen.reason) == ("UNAUTHENTICATED", "MISSING_IDENTITY")
@@ -441,20 +446,20 @@ async def test_everybody_is_asked_about_as_themselves(world: World, somebody: Su
 # ---- when a whole service is gone ----
 
 
-@pytest.fixture
-async def without_films(world: World) -> AsyncIterator[library_pb2_grpc.LibraryServiceStub]:
-    """A gateway whose movie_svc is not there at all."""
+@asynccontextmanager
+async def another_gateway(world: World, *, movies: str, database: Database) -> AsyncIterator[Any]:
+    """A gateway in the same world, with another movie_svc or database."""
     async with (
-        open_channel(f"127.0.0.1:{free_port()}", services=[]) as nowhere,
+        open_channel(movies, services=[]) as films,
         open_channel(world.behind, services=[]) as behind,
         httpx.AsyncClient(trust_env=False) as client,
         Server(
             services(
                 world.settings,
                 keys=world.signing_keys,
-                database=world.database,
+                database=database,
                 backlogs=behind,
-                movies=nowhere,
+                movies=films,
                 providers=client,
             ),
             listen="127.0.0.1:0",
@@ -463,6 +468,14 @@ async def without_films(world: World) -> AsyncIterator[library_pb2_grpc.LibraryS
         grpc.aio.insecure_channel(f"127.0.0.1:{gateway.port}") as door,
     ):
         yield library_pb2_grpc.LibraryServiceStub(door)
+
+
+@pytest.fixture
+async def without_films(world: World) -> AsyncIterator[Any]:
+    """A gateway whose movie_svc is not there at all."""
+    nowhere = f"127.0.0.1:{free_port()}"
+    async with another_gateway(world, movies=nowhere, database=world.database) as library:
+        yield library
 
 
 async def test_without_movie_svc_the_backlog_is_still_listed(
@@ -486,3 +499,35 @@ async def test_without_movie_svc_films_are_unavailable_in_time(
         assert (seen.code, seen.reason) == ("UNAVAILABLE", "DEPENDENCY_UNAVAILABLE")
         assert time.monotonic() - started < 3.5
     assert not any(isinstance(asked, backlog_pb2.PutEntryRequest) for asked in world.backlogs.script.asked)
+
+
+async def test_without_postgresql_who_says_where_they_are_still_sees_films(
+    world: World, me: Metadata
+) -> None:
+    nothing = Database(f"postgresql://nobody:x@127.0.0.1:{free_port()}/nothing", application="tests")
+    await nothing.start()
+    world.backlogs.entries = {7: entry(7)}
+    async with another_gateway(world, movies=world.behind, database=nothing) as library:
+        one_film: Any = library_pb2.GetMovieRequest(movie_id=7)
+        answer = await library.GetMovie(one_film, metadata=me)
+        assert (answer.movie.id, answer.entry.movie_id) == (7, 7)
+        silent = tuple(pair for pair in me if pair not in HERE)
+        for method, request in (
+            ("GetMovie", one_film),
+            ("ListBacklog", Listing()),
+            ("SearchMovies", Search(query="x")),
+        ):
+            seen = await refusal(getattr(library, method)(request, metadata=silent))
+            assert (seen.code, seen.reason) == ("UNAVAILABLE", "DEPENDENCY_UNAVAILABLE")
+            assert seen.metadata == {"dependency": "postgresql"}
+    await nothing.close()
+
+
+async def test_a_guest_has_no_library(world: World, somebody: Subject) -> None:
+    token = (await world.sign_in(somebody())).tokens.access_token
+    claims = jwt.decode(token, options={"verify_signature": False}) | {"guest": True}
+    payload = base64.urlsafe_b64encode(json.dumps(claims).encode()).rstrip(b"=").decode()
+    for method in unary():
+        call = getattr(world.library, method)(request_of(method), metadata=(("x-popcorn-identity", payload),))
+        seen = await refusal(call)
+        assert (seen.code, seen.reason) == ("PERMISSION_DENIED", "GUEST_NOT_ALLOWED")

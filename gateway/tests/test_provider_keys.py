@@ -179,3 +179,15 @@ async def test_known_keys_are_used_while_the_provider_is_away_but_not_for_ever(s
     setting.stopwatch.now += 86_400
     with pytest.raises(Unavailable):
         await setting.keys.find("one")
+
+
+async def test_a_key_that_may_be_new_is_not_refused_while_the_provider_is_away(setting: Setting) -> None:
+    await setting.keys.find("one")
+    setting.server.status = 503
+    setting.stopwatch.now += 11
+    with pytest.raises(Unavailable):
+        await setting.keys.find("two")
+    assert await setting.keys.find("one") is not None
+    setting.server.status, setting.server.document = 200, {"keys": [ONE.jwk(), TWO.jwk()]}
+    setting.stopwatch.now += 2
+    assert await setting.keys.find("two") is not None
