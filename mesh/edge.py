@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -403,8 +404,10 @@ def render(settings: EdgeSettings) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701 - YAML, not HTML: every text goes through `tojson`
+        autoescape=False,  # noqa: S701 - YAML, not HTML: every text goes through `yaml`
     )
+    # JSON is YAML, whatever a setting holds.
+    environment.filters["yaml"] = json.dumps
     return environment.get_template(TEMPLATE.name).render(
         settings=settings,
         methods=methods(settings.edge_descriptor_set.read_bytes(), settings),
