@@ -17,7 +17,7 @@ from dev.mongo import Mongo
 from mesh.errors import reason_of, status_of
 from movie_svc.shelf import PATIENCE_SECONDS
 from movie_svc.tests.conftest import Running, TurnedClock, running_service, until
-from movie_svc.tests.upstream import NOT_FOUND, Reply, Upstream, film, page
+from movie_svc.tests.upstream import NOT_FOUND, Asked, Reply, Upstream, film, page
 from popcorn.movie.v1 import movie_pb2
 
 Missing = movie_pb2.MissingMovie
@@ -316,6 +316,26 @@ async def test_a_search_pages_through_every_film_once_in_order(running: Running,
     assert pages == -(-45 // min(size or 20, 20))
     assert {asked.query.get("query") for asked in running.upstream.asked} == {"the matrix", None}
     assert running.upstream.asked_for("/3/search/movie") == 3
+
+
+async def test_a_page_of_tmdb_s_that_comes_short_shifts_no_row(running: Running) -> None:
+    def short_first_page(asked: Asked) -> Reply:
+        answer = page(int(asked.query["page"]))
+        if answer["page"] == 1:
+            answer["results"] = [row for row in answer["results"] if row["id"] <= 18]
+        return Reply.of(answer)
+
+    running.upstream.answers = {"/search/movie": short_first_page}
+    found: list[int] = []
+    token = ""
+    for _ in range(7):
+        answer = await running.stub.SearchMovies(
+            movie_pb2.SearchMoviesRequest(query="a", page_size=7, page_token=token)
+        )
+        found += [movie.id for movie in answer.movies]
+        token = answer.next_page_token
+    assert found == [*range(1, 19), *range(21, 46)]
+    assert token == ""
 
 
 async def test_a_trending_list_pages_likewise(running: Running) -> None:

@@ -128,7 +128,9 @@ async def test_a_passing_failure_is_tried_once_more(tmdb: Tmdb, upstream: Upstre
         pytest.param(HTML, AnswerUnusable, 2, id="HTML"),
         pytest.param(TRUNCATED, AnswerUnusable, 2, id="half of the JSON"),
         pytest.param(Reply(b"[" * 200_000), AnswerUnusable, 2, id="too deep"),
-        pytest.param(Reply(b" " * 9_000_000), AnswerUnusable, 2, id="too long"),
+        pytest.param(
+            Reply(json.dumps(film(194)).encode() + b" " * 9_000_000), AnswerUnusable, 2, id="too long"
+        ),
         pytest.param(Reply.of([1, 2]), AnswerUnusable, 1, id="no object"),
         pytest.param(Reply.of(film(195)), AnswerUnusable, 1, id="another film"),
         pytest.param(Reply(b"<html>", 404), AnswerUnusable, 1, id="404, but not TMDB's"),
