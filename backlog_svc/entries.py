@@ -5,11 +5,10 @@ Plain values and rules; nothing here knows of gRPC or of PostgreSQL.
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import ClassVar, Final
+from typing import Final
 
 LONGEST_NOTE: Final = 1024
 """Code points."""
@@ -139,18 +138,6 @@ class Page:
     """Where the list goes on; None at its end."""
     total_size: int
     """How many entries pass the filter, over all pages, at the same moment as the page."""
-
-
-class NotImplementedYet(Exception):
-    """The list cannot be filtered or ordered by that yet: it takes facts about the films."""
-
-    status: ClassVar[str] = "UNIMPLEMENTED"
-    reason: ClassVar[str] = "NOT_IMPLEMENTED"
-
-    def __init__(self, fields: Iterable[str]) -> None:
-        named = ", ".join(fields)
-        super().__init__(f"Not implemented yet: {named}.")
-        self.metadata: Mapping[str, str] = {"field": named}
 
 
 def sort_key(entry: Entry, order: Order) -> datetime | int:

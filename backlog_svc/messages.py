@@ -9,8 +9,9 @@ from typing import Any, Final
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from backlog_svc import entries
-from backlog_svc.entries import Draft, Entry, Filter, NotImplementedYet, Order, Position, Source, Status
+from backlog_svc.entries import Draft, Entry, Filter, Order, Position, Source, Status
 from mesh.checks import Checks
+from mesh.errors import NotImplementedYet
 from mesh.page_tokens import PageTokens
 from popcorn.backlog.v1 import backlog_pb2
 

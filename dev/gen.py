@@ -4,8 +4,8 @@
     python -m dev.gen --check    writes nothing; exits 1 when gen/ is not what the protos give
 
 What comes out: messages (`*_pb2.py`), services (`*_pb2_grpc.py`), stubs for the type checker (`.pyi`), and
-`gen/popcorn.binpb`, one descriptor set with every import and every comment. Envoy transcodes with it, the edge's
-allow-list is derived from it, buf lints it, and `grpcurl -protoset` reads it.
+`gen/popcorn.binpb`, one descriptor set with every import and every comment. Envoy transcodes with it, the
+edge's allow-list is derived from it, buf lints it, and `grpcurl -protoset` reads it.
 """
 
 from __future__ import annotations
@@ -24,22 +24,30 @@ ROOT = Path(__file__).parent.parent
 PROTOS = ROOT / "protos"
 GEN = ROOT / "gen"
 
-# Detail messages of errors. No proto of ours imports all of them, but Envoy can print only what the descriptor set has.
+# The details of errors. No proto of ours imports them all, but Envoy prints only what the descriptor set has.
 ERROR_DETAILS = "google/rpc/error_details.proto"
 
 
 def generate(out: Path) -> None:
-    """Writes the generated tree into the empty folder `out`. Raises RuntimeError when protoc refuses a proto."""
+    """Writes the generated tree into the empty folder `out`.
+
+    Raises:
+        RuntimeError: protoc refuses a proto; its message stands on stderr.
+    """
     ours = sorted(str(proto.relative_to(PROTOS)) for proto in PROTOS.rglob("*.proto"))
     includes = [f"-I{PROTOS}", *(f"-I{folder}" for folder in _google_folders())]
-    _run([*includes, f"--python_out={out}", f"--grpc_python_out={out}", f"--mypy_out=quiet:{out}",
-          f"--mypy_grpc_out=quiet:{out}", *ours])  # fmt: skip
-    _run([*includes, "--include_imports", "--include_source_info", f"--descriptor_set_out={out / 'popcorn.binpb'}",
-          *ours, ERROR_DETAILS])  # fmt: skip
+    code = ["--python_out", "--grpc_python_out", "--mypy_out", "--mypy_grpc_out"]
+    _run([*includes, *(f"{option}={out}" for option in code), *ours])
+    descriptors = [
+        "--include_imports",
+        "--include_source_info",
+        f"--descriptor_set_out={out / 'popcorn.binpb'}",
+    ]
+    _run([*includes, *descriptors, *ours, ERROR_DETAILS])
 
 
 def _google_folders() -> list[Path]:
-    """Where the imported google/ files lie: protoc's own (google/protobuf) and googleapis' (google/api, google/rpc)."""
+    """Where imported files lie: protoc's own (google/protobuf), googleapis' (google/api, google/rpc)."""
     return [
         Path(str(resources.files("grpc_tools") / "_proto")),
         Path(str(resources.files("google.rpc") / "status.proto")).parent.parent.parent,

@@ -129,14 +129,6 @@ class SwipeIdReused(GameRefusal):
     sentence = "This swipe id was used for another swipe. Make a new one for each."
 
 
-class NotImplementedYet(GameRefusal):
-    """The contract has it, this version has not."""
-
-    status = "UNIMPLEMENTED"
-    reason = "NOT_IMPLEMENTED"
-    sentence = "{field} cannot be set yet."
-
-
 class TooSlow(GameRefusal):
     """A client does not read what it is sent."""
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from game_svc.codes import read_code
 from game_svc.events import LARGEST_DECK, SEATS, MatchRule, Settings
 from game_svc.messages import AFTER_MATCHES, DECK_SOURCES, MATCH_RULES, VERDICTS
-from game_svc.refusals import NotImplementedYet
 from game_svc.rules import GiveVerdict
 from mesh.checks import Checks
+from mesh.errors import NotImplementedYet
 from popcorn.game.v1 import game_pb2
 
 _LONGEST_NAME = 60
@@ -75,13 +75,16 @@ def name_and_settings(request: game_pb2.CreateGameRequest) -> tuple[str, Setting
         f"Must be 1 to {LARGEST_DECK}, or 0 for {_DEFAULT_DECK}.",
     )
     checks.done()
-    for index, source in enumerate(sources):
-        if source not in DECK_SOURCES:
-            raise NotImplementedYet(field=f"settings.deck_sources[{index}]")
-    if asked.HasField("discover"):
-        raise NotImplementedYet(field="settings.discover")
-    if asked.leave_out_watched:
-        raise NotImplementedYet(field="settings.leave_out_watched")
+    if missing := [
+        *(
+            f"settings.deck_sources[{index}]"
+            for index, source in enumerate(sources)
+            if source not in DECK_SOURCES
+        ),
+        *(["settings.discover"] if asked.HasField("discover") else []),
+        *(["settings.leave_out_watched"] if asked.leave_out_watched else []),
+    ]:
+        raise NotImplementedYet(missing)
     return name, Settings(
         match_rule=MATCH_RULES[rule],
         likes_needed=asked.likes_needed if MATCH_RULES[rule] is MatchRule.COUNT else 0,

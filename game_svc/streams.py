@@ -155,19 +155,28 @@ class Streams:
             snapshot = feed.open(*after)
             first = game_pb2.WatchGameResponse(snapshot=snapshot, resumed=snapshot is None)
             await _write(context, first)
-            while True:
-                events = [messages.event(numbered) for numbered in feed.take_events()]
-                if events:
-                    await _write(context, game_pb2.WatchGameResponse(events=events))
-                reconnect = feed.reconnect()
-                if reconnect is not None:
-                    await _write(context, game_pb2.WatchGameResponse(reconnect=reconnect))
-                    return
-                if feed.state.member(caller.user_id) is None:
-                    return
-                if not await feed.wait():
-                    heartbeat = game_pb2.Heartbeat(last_seq=feed.last_seq)
-                    await _write(context, game_pb2.WatchGameResponse(heartbeat=heartbeat))
+            try:
+                await self._watch(feed, caller, context)
+            except TooSlow:
+                raise  # whoever does not read would not read that either
+            except Exception as error:  # whatever it is: after the first message REST has no status to give
+                await _write(context, game_pb2.WatchGameResponse(error=errors.to_status(error)))
+                raise
+
+    async def _watch(self, feed: Feed, caller: Identity, context: WatchContext) -> None:
+        while True:
+            events = [messages.event(numbered) for numbered in feed.take_events()]
+            if events:
+                await _write(context, game_pb2.WatchGameResponse(events=events))
+            reconnect = feed.reconnect()
+            if reconnect is not None:
+                await _write(context, game_pb2.WatchGameResponse(reconnect=reconnect))
+                return
+            if feed.state.member(caller.user_id) is None:
+                return
+            if not await feed.wait():
+                heartbeat = game_pb2.Heartbeat(last_seq=feed.last_seq)
+                await _write(context, game_pb2.WatchGameResponse(heartbeat=heartbeat))
 
     async def play(
         self,

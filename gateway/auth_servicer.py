@@ -9,8 +9,8 @@ from gateway.accounts import LONGEST_DISPLAY_NAME, Preferences
 from gateway.auth import Auth, StolenToken
 from gateway.keys import SigningKeys
 from gateway.messages import PROVIDERS, account_message, tokens_message
-from gateway.unimplemented import NotImplementedYet
 from mesh.checks import Checks
+from mesh.errors import NotImplementedYet
 from mesh.locale import requested_locale
 from popcorn.gateway.v1 import account_pb2, auth_pb2, auth_pb2_grpc
 

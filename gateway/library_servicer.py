@@ -10,8 +10,8 @@ import grpc
 from gateway.account_servicer import user_id_of
 from gateway.accounts import Preferences
 from gateway.library import BacklogPage, Library
-from gateway.unimplemented import NotImplementedYet
 from mesh.checks import Checks
+from mesh.errors import NotImplementedYet
 from mesh.identity import Identity, caller
 from mesh.locale import requested_locale
 from popcorn.backlog.v1 import backlog_pb2

@@ -248,7 +248,7 @@ async def test_reflection_and_health_work_inside_and_are_not_there_at_the_edge(m
             "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
             "/popcorn.movie.v1.MovieService/GetMovie",
         ):
+            call: Any = channel.unary_unary(method)
             with pytest.raises(grpc.aio.AioRpcError) as refused:
-                call: Any = channel.unary_unary(method)
                 await call(b"", metadata=ada.metadata, timeout=10)
             assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED

@@ -99,6 +99,7 @@ class Friend:
     def __init__(self, name: str, stub: game_pb2_grpc.GameServiceAsyncStub, *, user_id: str = "") -> None:
         self.name = name
         self.user_id = user_id or f"user-{uuid4().hex}"
+        self.token_seconds = 3600
         self.stub = stub
 
     def on(self, replica: Replica) -> Friend:
@@ -110,7 +111,7 @@ class Friend:
         now = int(time.time())
         claims = {
             "sub": self.user_id, "sid": "session-1", "jti": "token-1", "name": self.name, "iss": "test",
-            "aud": "test", "iat": now - 10, "exp": now + 3600,
+            "aud": "test", "iat": now - 10, "exp": now + self.token_seconds,
         }  # fmt: skip
         payload = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
         return ((IDENTITY_HEADER, payload),)

@@ -363,6 +363,17 @@ async def test_silence_is_broken_by_heartbeats(evening: Evening) -> None:
             stream.close()
 
 
+async def test_a_stream_ends_with_its_token_and_says_so_in_its_last_message(evening: Evening) -> None:
+    ada, _, game = await evening.playing(96)
+    ada.token_seconds = 1
+    watching = ada.watch(game.code)
+    error = (await watching.until_field("error")).error
+    assert reason_of(error) == "TOKEN_EXPIRED"
+    with pytest.raises(grpc.aio.AioRpcError) as ended:
+        await watching.call.read()
+    assert reason(ended.value) == (grpc.StatusCode.UNAUTHENTICATED, "TOKEN_EXPIRED")
+
+
 BAD_INPUT: list[tuple[str, Any, set[str]]] = [
     ("GetGame", game_pb2.GetGameRequest(code="short"), {"code"}),
     ("JoinGame", game_pb2.JoinGameRequest(code="UUUUUUUU"), {"code"}),

@@ -1795,6 +1795,7 @@ class WatchGameResponse(_message.Message):
     EVENTS_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
     RECONNECT_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
     resumed: _builtins.bool
     """The stream goes on after `after_seq`; what was missed follows. Only ever in the first message."""
     @_builtins.property
@@ -1813,6 +1814,12 @@ class WatchGameResponse(_message.Message):
     def reconnect(self) -> Global___Reconnect:
         """Connect again. The last message of the stream."""
 
+    @_builtins.property
+    def error(self) -> _status_pb2.Status:
+        """Why the stream ends here, when it ends with an error after its first message: over REST the status line has gone by
+        then. Over gRPC the same is the call's status, too.
+        """
+
     def __init__(
         self,
         *,
@@ -1821,10 +1828,11 @@ class WatchGameResponse(_message.Message):
         events: _abc.Iterable[Global___GameEvent] | None = ...,
         heartbeat: Global___Heartbeat | None = ...,
         reconnect: Global___Reconnect | None = ...,
+        error: _status_pb2.Status | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["heartbeat", b"heartbeat", "reconnect", b"reconnect", "snapshot", b"snapshot"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "heartbeat", b"heartbeat", "reconnect", b"reconnect", "snapshot", b"snapshot"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "heartbeat", b"heartbeat", "reconnect", b"reconnect", "resumed", b"resumed", "snapshot", b"snapshot"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "events", b"events", "heartbeat", b"heartbeat", "reconnect", b"reconnect", "resumed", b"resumed", "snapshot", b"snapshot"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

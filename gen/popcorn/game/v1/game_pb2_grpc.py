@@ -266,8 +266,8 @@ class GameServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchGame(self, request, context):
-        """The room's events, from a number on, and then as they happen. Over REST they are server-sent events; one after the
-        last message with an `error` is the end of the stream, with the reason.
+        """The room's events, from a number on, and then as they happen. Over REST they are server-sent events. A stream that
+        fails on the way says why in a last message, `error`.
 
         The first message tells whether the stream goes on where the client was (`resumed`) or starts over from a snapshot.
         A heartbeat comes at least every 15 seconds.

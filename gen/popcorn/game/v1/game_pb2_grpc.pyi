@@ -96,8 +96,8 @@ class GameServiceStub:
     UndoSwipe: _grpc.UnaryUnaryMultiCallable[_game_pb2.UndoSwipeRequest, _game_pb2.UndoSwipeResponse]
     """Takes the caller's verdict on a film back. If that film was a match, the match is withdrawn."""
     WatchGame: _grpc.UnaryStreamMultiCallable[_game_pb2.WatchGameRequest, _game_pb2.WatchGameResponse]
-    """The room's events, from a number on, and then as they happen. Over REST they are server-sent events; one after the
-    last message with an `error` is the end of the stream, with the reason.
+    """The room's events, from a number on, and then as they happen. Over REST they are server-sent events. A stream that
+    fails on the way says why in a last message, `error`.
 
     The first message tells whether the stream goes on where the client was (`resumed`) or starts over from a snapshot.
     A heartbeat comes at least every 15 seconds.
@@ -171,8 +171,8 @@ class GameServiceAsyncStub(GameServiceStub):
     UndoSwipe: _aio.UnaryUnaryMultiCallable[_game_pb2.UndoSwipeRequest, _game_pb2.UndoSwipeResponse]  # type: ignore[assignment]
     """Takes the caller's verdict on a film back. If that film was a match, the match is withdrawn."""
     WatchGame: _aio.UnaryStreamMultiCallable[_game_pb2.WatchGameRequest, _game_pb2.WatchGameResponse]  # type: ignore[assignment]
-    """The room's events, from a number on, and then as they happen. Over REST they are server-sent events; one after the
-    last message with an `error` is the end of the stream, with the reason.
+    """The room's events, from a number on, and then as they happen. Over REST they are server-sent events. A stream that
+    fails on the way says why in a last message, `error`.
 
     The first message tells whether the stream goes on where the client was (`resumed`) or starts over from a snapshot.
     A heartbeat comes at least every 15 seconds.
@@ -345,8 +345,8 @@ class GameServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _game_pb2.WatchGameRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_game_pb2.WatchGameResponse], _abc.AsyncIterator[_game_pb2.WatchGameResponse]]:
-        """The room's events, from a number on, and then as they happen. Over REST they are server-sent events; one after the
-        last message with an `error` is the end of the stream, with the reason.
+        """The room's events, from a number on, and then as they happen. Over REST they are server-sent events. A stream that
+        fails on the way says why in a last message, `error`.
 
         The first message tells whether the stream goes on where the client was (`resumed`) or starts over from a snapshot.
         A heartbeat comes at least every 15 seconds.
