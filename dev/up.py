@@ -185,7 +185,8 @@ def make_was_interrupted() -> bool:
     """Whether make, our parent, got a SIGINT that was sent to it alone and now waits for us to end.
 
     It hands SIGTERM on to its children but SIGINT not, as a terminal sends that to everybody. What can be
-    seen from outside is that it no longer catches the signal.
+    seen from outside is that it no longer catches the signal. (In the background of a script it never did:
+    there the shell has it ignored.)
     """
     if "MAKELEVEL" not in os.environ:
         return False
@@ -194,8 +195,8 @@ def make_was_interrupted() -> bool:
     except OSError:
         return False
     fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
-    caught = int(fields.get("SigCgt", "0"), 16)
-    return fields.get("Name") in ("make", "gmake") and not caught & 1 << (signal.SIGINT - 1)
+    handled = int(fields.get("SigCgt", "0"), 16) | int(fields.get("SigIgn", "0"), 16)
+    return fields.get("Name") in ("make", "gmake") and not handled & 1 << (signal.SIGINT - 1)
 
 
 def watch(mesh: Mesh) -> None:

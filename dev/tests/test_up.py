@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -80,8 +81,7 @@ def test_the_environment_goes_before_the_file(tmp_path: Path, monkeypatch: pytes
 _UNDER_MAKE = """
 import sys, time
 from dev.up import make_was_interrupted
-assert not make_was_interrupted()
-print("watching", flush=True)
+print("interrupted" if make_was_interrupted() else "watching", flush=True)
 deadline = time.monotonic() + 20
 while not make_was_interrupted():
     if time.monotonic() > deadline:
@@ -91,23 +91,38 @@ print("noticed", flush=True)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_a_sigint_that_only_make_gets_is_noticed(tmp_path: Path) -> None:
-    script = tmp_path / "child.py"
+@contextlib.contextmanager
+def _make(folder: Path, *, before: str = "") -> Iterator[subprocess.Popen[str]]:
+    """make, running `_UNDER_MAKE`; `before` stands in front of it in the shell."""
+    script = folder / "child.py"
     script.write_text(_UNDER_MAKE)
-    makefile = tmp_path / "Makefile"
+    makefile = folder / "Makefile"
     makefile.write_text(f"all:\n\t@{sys.executable} {script}\n")
     root = Path(__file__).parents[2]
     with subprocess.Popen(
-        ["make", "-f", str(makefile)],
+        ["sh", "-c", f"{before} exec make -f {makefile}"],
         env={**bare_environment(), "PYTHONPATH": f"{root}{os.pathsep}{root / 'gen'}"},
         stdout=subprocess.PIPE,
         text=True,
     ) as make:
+        yield make
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_sigint_that_only_make_gets_is_noticed(tmp_path: Path) -> None:
+    with _make(tmp_path) as make:
         assert make.stdout
         assert make.stdout.readline() == "watching\n"
         make.send_signal(signal.SIGINT)
         assert make.stdout.readline() == "noticed\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_make_that_ignores_sigint_from_the_start_was_not_interrupted(tmp_path: Path) -> None:
+    with _make(tmp_path, before="trap '' INT;") as make:  # as in the background of a script
+        assert make.stdout
+        assert make.stdout.readline() == "watching\n"
+        make.terminate()
 
 
 @pytest.mark.xdist_group("mesh")
