@@ -7,13 +7,17 @@ import re
 from pathlib import Path
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, Field, FilePath, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, FilePath, model_validator
 
 from mesh.settings import CommaSeparated, Settings
 
 _ROOT: Final = Path(__file__).resolve().parent.parent
 _TARGET = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+)):(?P<port>[0-9]{1,5})")
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(?::[0-9]{1,5})?")
+
+
+def _from_the_repository(path: object) -> object:
+    return _ROOT / path if isinstance(path, (str, Path)) else path
 
 
 def split_target(target: str) -> tuple[str, int]:
@@ -113,8 +117,10 @@ class EdgeSettings(Settings):
     """How often each replica is asked whether it serves, in seconds."""
     edge_keys_cache_seconds: int = Field(default=60, ge=2, le=3600)
     """How many seconds the edge keeps the token keys. A new key is published that long before it signs."""
-    edge_descriptor_set: FilePath = _ROOT / "gen" / "popcorn.binpb"
-    """The contract's descriptor set, as the path that Envoy reads it from."""
+    edge_descriptor_set: Annotated[FilePath, BeforeValidator(_from_the_repository)] = Field(
+        default=Path("gen/popcorn.binpb"), validate_default=True
+    )
+    """The contract's descriptor set, as the path that Envoy reads it from; a relative one begins here."""
 
     @model_validator(mode="after")
     def _both_halves_of_tls(self) -> EdgeSettings:
