@@ -91,6 +91,11 @@ class BacklogServiceStub:
                 request_serializer=popcorn_dot_backlog_dot_v1_dot_backlog__pb2.EraseUserRequest.SerializeToString,
                 response_deserializer=popcorn_dot_backlog_dot_v1_dot_backlog__pb2.EraseUserResponse.FromString,
                 _registered_method=True)
+        self.ExportUser = channel.unary_unary(
+                '/popcorn.backlog.v1.BacklogService/ExportUser',
+                request_serializer=popcorn_dot_backlog_dot_v1_dot_backlog__pb2.ExportUserRequest.SerializeToString,
+                response_deserializer=popcorn_dot_backlog_dot_v1_dot_backlog__pb2.ExportUserResponse.FromString,
+                _registered_method=True)
 
 
 class BacklogServiceServicer:
@@ -178,6 +183,13 @@ class BacklogServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportUser(self, request, context):
+        """Everything that is held about a person.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_BacklogServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -235,6 +247,11 @@ def add_BacklogServiceServicer_to_server(servicer, server):
                     servicer.EraseUser,
                     request_deserializer=popcorn_dot_backlog_dot_v1_dot_backlog__pb2.EraseUserRequest.FromString,
                     response_serializer=popcorn_dot_backlog_dot_v1_dot_backlog__pb2.EraseUserResponse.SerializeToString,
+            ),
+            'ExportUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExportUser,
+                    request_deserializer=popcorn_dot_backlog_dot_v1_dot_backlog__pb2.ExportUserRequest.FromString,
+                    response_serializer=popcorn_dot_backlog_dot_v1_dot_backlog__pb2.ExportUserResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -536,6 +553,33 @@ class BacklogService:
             '/popcorn.backlog.v1.BacklogService/EraseUser',
             popcorn_dot_backlog_dot_v1_dot_backlog__pb2.EraseUserRequest.SerializeToString,
             popcorn_dot_backlog_dot_v1_dot_backlog__pb2.EraseUserResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/popcorn.backlog.v1.BacklogService/ExportUser',
+            popcorn_dot_backlog_dot_v1_dot_backlog__pb2.ExportUserRequest.SerializeToString,
+            popcorn_dot_backlog_dot_v1_dot_backlog__pb2.ExportUserResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -65,6 +65,8 @@ class BacklogServiceStub:
     """Somebody's movie nights, the latest first."""
     EraseUser: _grpc.UnaryUnaryMultiCallable[_backlog_pb2.EraseUserRequest, _backlog_pb2.EraseUserResponse]
     """Erases everything kept about a person. Movie nights stay for the others, without the name. Erasing twice is fine."""
+    ExportUser: _grpc.UnaryUnaryMultiCallable[_backlog_pb2.ExportUserRequest, _backlog_pb2.ExportUserResponse]
+    """Everything that is held about a person."""
 
 @_typing.type_check_only
 class BacklogServiceAsyncStub(BacklogServiceStub):
@@ -101,6 +103,8 @@ class BacklogServiceAsyncStub(BacklogServiceStub):
     """Somebody's movie nights, the latest first."""
     EraseUser: _aio.UnaryUnaryMultiCallable[_backlog_pb2.EraseUserRequest, _backlog_pb2.EraseUserResponse]  # type: ignore[assignment]
     """Erases everything kept about a person. Movie nights stay for the others, without the name. Erasing twice is fine."""
+    ExportUser: _aio.UnaryUnaryMultiCallable[_backlog_pb2.ExportUserRequest, _backlog_pb2.ExportUserResponse]  # type: ignore[assignment]
+    """Everything that is held about a person."""
 
 class BacklogServiceServicer(metaclass=_abc_1.ABCMeta):
     """Backlogs of all people. Inside the mesh only: it knows no tokens, so each request names the person. The caller has
@@ -200,5 +204,13 @@ class BacklogServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_backlog_pb2.EraseUserResponse, _abc.Awaitable[_backlog_pb2.EraseUserResponse]]:
         """Erases everything kept about a person. Movie nights stay for the others, without the name. Erasing twice is fine."""
+
+    @_abc_1.abstractmethod
+    def ExportUser(
+        self,
+        request: _backlog_pb2.ExportUserRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_backlog_pb2.ExportUserResponse, _abc.Awaitable[_backlog_pb2.ExportUserResponse]]:
+        """Everything that is held about a person."""
 
 def add_BacklogServiceServicer_to_server(servicer: BacklogServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -119,7 +119,8 @@ class AccountServiceServicer:
 
     def LinkIdentity(self, request, context):
         """Adds a way to sign in to the account; a guest becomes an account by it. ALREADY_EXISTS (IDENTITY_TAKEN) when it
-        belongs to somebody else. Accounts are never joined, and an e-mail address proves nothing.
+        belongs to somebody else. Accounts are never joined, and an e-mail address proves nothing. A guest's token goes on to
+        say that they are one: RefreshSession gives one that does not.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

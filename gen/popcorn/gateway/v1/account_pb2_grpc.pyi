@@ -47,7 +47,8 @@ class AccountServiceStub:
     """Ends one session: the phone that was lost. NOT_FOUND (SESSION_NOT_FOUND) when the caller has none with this id."""
     LinkIdentity: _grpc.UnaryUnaryMultiCallable[_account_pb2.LinkIdentityRequest, _account_pb2.LinkIdentityResponse]
     """Adds a way to sign in to the account; a guest becomes an account by it. ALREADY_EXISTS (IDENTITY_TAKEN) when it
-    belongs to somebody else. Accounts are never joined, and an e-mail address proves nothing.
+    belongs to somebody else. Accounts are never joined, and an e-mail address proves nothing. A guest's token goes on to
+    say that they are one: RefreshSession gives one that does not.
     """
     UnlinkIdentity: _grpc.UnaryUnaryMultiCallable[_account_pb2.UnlinkIdentityRequest, _account_pb2.UnlinkIdentityResponse]
     """Takes a way to sign in away. FAILED_PRECONDITION (LAST_IDENTITY) when it is the only one."""
@@ -73,7 +74,8 @@ class AccountServiceAsyncStub(AccountServiceStub):
     """Ends one session: the phone that was lost. NOT_FOUND (SESSION_NOT_FOUND) when the caller has none with this id."""
     LinkIdentity: _aio.UnaryUnaryMultiCallable[_account_pb2.LinkIdentityRequest, _account_pb2.LinkIdentityResponse]  # type: ignore[assignment]
     """Adds a way to sign in to the account; a guest becomes an account by it. ALREADY_EXISTS (IDENTITY_TAKEN) when it
-    belongs to somebody else. Accounts are never joined, and an e-mail address proves nothing.
+    belongs to somebody else. Accounts are never joined, and an e-mail address proves nothing. A guest's token goes on to
+    say that they are one: RefreshSession gives one that does not.
     """
     UnlinkIdentity: _aio.UnaryUnaryMultiCallable[_account_pb2.UnlinkIdentityRequest, _account_pb2.UnlinkIdentityResponse]  # type: ignore[assignment]
     """Takes a way to sign in away. FAILED_PRECONDITION (LAST_IDENTITY) when it is the only one."""
@@ -132,7 +134,8 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_account_pb2.LinkIdentityResponse, _abc.Awaitable[_account_pb2.LinkIdentityResponse]]:
         """Adds a way to sign in to the account; a guest becomes an account by it. ALREADY_EXISTS (IDENTITY_TAKEN) when it
-        belongs to somebody else. Accounts are never joined, and an e-mail address proves nothing.
+        belongs to somebody else. Accounts are never joined, and an e-mail address proves nothing. A guest's token goes on to
+        say that they are one: RefreshSession gives one that does not.
         """
 
     @_abc_1.abstractmethod
