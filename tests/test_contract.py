@@ -43,7 +43,7 @@ NOT_YET = {
     },
     "BacklogService": {
         "UpdateEntry", "BatchPutEntries", "GetStats", "IntersectBacklogs", "RecordMatch", "ListMatches",
-        "EraseUser",
+        "EraseUser", "ExportUser",
     },
     "MovieService": {
         "SuggestMovies", "DiscoverMovies", "ListGenres", "ListWatchProviders", "ResolveExternalIds",
