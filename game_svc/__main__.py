@@ -5,12 +5,15 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from uuid import uuid4
 
 from game_svc.codes import new_code
 from game_svc.films import Films
 from game_svc.log import RoomLogs
+from game_svc.people import People
+from game_svc.people_servicer import PeopleServicer
 from game_svc.rooms import Rooms
 from game_svc.seating import Seating
 from game_svc.servicer import GameServicer
@@ -20,17 +23,27 @@ from mesh import logs, server
 from mesh.channels import open_channel
 from mesh.clock import utc_now
 from mesh.settings import load
-from popcorn.game.v1 import game_pb2, game_pb2_grpc
+from popcorn.game.v1 import game_pb2, game_pb2_grpc, people_pb2, people_pb2_grpc
 from popcorn.movie.v1 import movie_pb2, movie_pb2_grpc
 
 NAME = "game_svc"
 GAME_SERVICE = game_pb2.DESCRIPTOR.services_by_name["GameService"]
+PEOPLE_SERVICE = people_pb2.DESCRIPTOR.services_by_name["PeopleService"]
 MOVIE_SERVICE = movie_pb2.DESCRIPTOR.services_by_name["MovieService"]
 
 
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """game_svc, put together."""
+
+    services: tuple[server.Service, ...]
+    streams: Streams
+    """To be stopped before the server is: they hold its calls."""
+
+
 @asynccontextmanager
-async def assembled(settings: GameSettings) -> AsyncIterator[tuple[server.Service, Streams]]:
-    """Builds the service, and takes it apart again. Its streams have to be stopped before the server."""
+async def assembled(settings: GameSettings) -> AsyncIterator[Assembly]:
+    """Puts the parts together, and takes them apart again."""
     room_logs = RoomLogs(settings.redis_url.get_secret_value())
     channel = open_channel(settings.movie_target, services=[MOVIE_SERVICE])
     films = Films(movie_pb2_grpc.MovieServiceStub(channel), clock=utc_now)
@@ -49,13 +62,19 @@ async def assembled(settings: GameSettings) -> AsyncIterator[tuple[server.Servic
     )
     await rooms.start()
     try:
-        service = server.Service(
+        game = server.Service(
             descriptor=GAME_SERVICE,
             add=game_pb2_grpc.add_GameServiceServicer_to_server,
             servicer=servicer,
             probes={"redis": room_logs.ping},
         )
-        yield service, streams
+        people = server.Service(
+            descriptor=PEOPLE_SERVICE,
+            add=people_pb2_grpc.add_PeopleServiceServicer_to_server,
+            servicer=PeopleServicer(People(room_logs, rooms)),
+            probes={"redis": room_logs.ping},
+        )
+        yield Assembly((game, people), streams)
     finally:
         await rooms.stop()
         await channel.close()
@@ -64,12 +83,12 @@ async def assembled(settings: GameSettings) -> AsyncIterator[tuple[server.Servic
 
 async def main(settings: GameSettings) -> None:
     """Serves the rooms until told to stop."""
-    async with assembled(settings) as (service, streams):
+    async with assembled(settings) as assembly:
         await server.serve(
             NAME,
             listen=settings.game_listen,
-            services=[service],
-            before_stop=streams.stop,
+            services=assembly.services,
+            before_stop=assembly.streams.stop,
             options=server.ServerOptions(shutdown_grace_seconds=settings.shutdown_grace_seconds),
         )
 

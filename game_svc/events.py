@@ -119,6 +119,13 @@ class PlayerLeft:
 
 
 @dataclass(frozen=True, slots=True)
+class PlayerErased:
+    """Somebody has deleted their account: they have neither id nor name any more, and cannot come back."""
+
+    player_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class HostChanged:
     """Somebody is host now."""
 
@@ -190,6 +197,7 @@ Event = (
     RoomOpened
     | PlayerJoined
     | PlayerLeft
+    | PlayerErased
     | HostChanged
     | PickAdded
     | PickRemoved

@@ -9,7 +9,10 @@ A room has three keys, which share a hash tag so that a cluster keeps them toget
 `append` is one script: it compares the head with what the caller has decided upon, and writes all events or
 none. Each append is published on the channel `room:{CODE}`; who misses that finds out at their next look.
 
-A player has one key, `player:{USER}:seat`: the room they sit in.
+A player has two keys:
+
+    player:{USER}:seat  the room they sit in
+    player:{USER}:rooms a set of the rooms they have sat in: where to look to export or erase them
 """
 
 from __future__ import annotations
@@ -35,10 +38,8 @@ from mesh.errors import Unavailable
 ROOM_LIFE: Final = timedelta(hours=24)
 """How long a room lives after its last event."""
 
-SEAT_LIFE: Final = timedelta(days=2)
-"""How long a seat is remembered. A seat in a room that is gone does not count, however long it is
-remembered.
-"""
+SEAT_LIFE: Final = timedelta(days=30)
+"""How long it is remembered where a player sits and sat. A seat in a room that is gone does not count."""
 
 _PATIENCE_SECONDS: Final = 2.0
 _DISK_PATIENCE_MS: Final = 1000
@@ -66,7 +67,7 @@ redis.call('PUBLISH', ARGV[4], seq)
 return {ARGV[1], seq, 1}
 """
 
-# KEYS: seat. ARGV: room, now in ms, seconds to live, the seat that may be replaced ('' for none).
+# KEYS: seat, rooms. ARGV: room, now in ms, seconds to live, the seat that may be replaced ('' for none).
 # Returns the seat that is held otherwise, or nothing when it is the caller's now.
 _SIT: Final = """
 local held = redis.call('GET', KEYS[1])
@@ -74,7 +75,36 @@ if held and held ~= ARGV[4] and string.match(held, '^[^|]*') ~= ARGV[1] then
   return held
 end
 redis.call('SET', KEYS[1], ARGV[1] .. '|' .. ARGV[2], 'EX', ARGV[3])
+redis.call('SADD', KEYS[2], ARGV[1])
+redis.call('EXPIRE', KEYS[2], ARGV[3])
 return nil
+"""
+
+# KEYS: log. ARGV: user id. Writes the log anew, its numbers as they were, with nobody where the user was.
+_SCRUB: Final = """
+local entries = redis.call('XRANGE', KEYS[1], '-', '+')
+local found = false
+for _, entry in ipairs(entries) do
+  if string.find(entry[2][2], ARGV[1], 1, true) then
+    local event = cjson.decode(entry[2][2])
+    if event.user_id == ARGV[1] then
+      event.user_id = ''
+      event.name = ''
+      entry[2][2] = cjson.encode(event)
+      found = true
+    end
+  end
+end
+if not found then
+  return 0
+end
+local life = redis.call('TTL', KEYS[1])
+redis.call('DEL', KEYS[1])
+for _, entry in ipairs(entries) do
+  redis.call('XADD', KEYS[1], entry[1], 'e', entry[2][2])
+end
+redis.call('EXPIRE', KEYS[1], life)
+return 1
 """
 
 # KEYS: seat. ARGV: room.
@@ -131,6 +161,7 @@ class RoomLogs:
         self._append = self._redis.register_script(_APPEND)
         self._sit = self._redis.register_script(_SIT)
         self._stand_up = self._redis.register_script(_STAND_UP)
+        self._scrub = self._redis.register_script(_SCRUB)
         self._settles = True
 
     async def close(self) -> None:
@@ -215,7 +246,7 @@ class RoomLogs:
         """
         held = await self._ask(
             lambda: self._sit(
-                keys=[_seat(user_id)],
+                keys=[_seat(user_id), _rooms(user_id)],
                 args=[
                     code,
                     round(at.timestamp() * 1000),
@@ -232,6 +263,18 @@ class RoomLogs:
     async def stand_up(self, user_id: str, code: str) -> None:
         """Free the seat a player holds in a room, if they do."""
         await self._ask(lambda: self._stand_up(keys=[_seat(user_id)], args=[code]))
+
+    async def rooms_of(self, user_id: str) -> list[str]:
+        """Return the codes of all rooms that a player has sat in; some may be gone."""
+        return sorted(_text(code) for code in await self._ask(lambda: self._redis.smembers(_rooms(user_id))))
+
+    async def scrub(self, code: str, user_id: str) -> None:
+        """Take a user's id and name out of a room's log; events and numbers stay as they are."""
+        await self._ask(lambda: self._scrub(keys=[_entries(code)], args=[user_id]))
+
+    async def forget_player(self, user_id: str) -> None:
+        """Forget where a player sits and sat."""
+        await self._ask(lambda: self._redis.delete(_seat(user_id), _rooms(user_id)))
 
     def wakeups(self, heard: Callable[[str], None]) -> Wakeups:
         """Return what hears of appends to rooms; `heard` is called with a room's code."""
@@ -327,6 +370,10 @@ def _channel(code: str) -> str:
 
 def _seat(user_id: str) -> str:
     return f"player:{{{user_id}}}:seat"
+
+
+def _rooms(user_id: str) -> str:
+    return f"player:{{{user_id}}}:rooms"
 
 
 def _text(value: bytes | str) -> str:

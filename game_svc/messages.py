@@ -133,6 +133,8 @@ def event(numbered: Numbered) -> game_pb2.GameEvent:
             message.joined.CopyFrom(game_pb2.PlayerJoined(player=player, picked_movies=joined.picked_movies))
         case events.PlayerLeft(player_id=player_id, picked_movies=picked):
             message.left.CopyFrom(game_pb2.PlayerLeft(player_id=player_id, picked_movies=picked))
+        case events.PlayerErased(player_id=player_id):
+            message.erased.player_id = player_id
         case events.HostChanged(player_id=player_id):
             message.host_changed.player_id = player_id
         case events.PickAdded(picked_movies=picked) | events.PickRemoved(picked_movies=picked):

@@ -28,6 +28,7 @@ from game_svc.events import (
     MatchWithdrawn,
     PickAdded,
     PickRemoved,
+    PlayerErased,
     PlayerJoined,
     PlayerLeft,
     RoomOpened,
@@ -81,6 +82,13 @@ class Leave:
 
 
 @dataclass(frozen=True, slots=True)
+class Erase:
+    """Forget who somebody is, and take them out if they are there."""
+
+    user_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class AddPick:
     """Put a film in."""
 
@@ -115,7 +123,7 @@ class GiveVerdict:
     verdict: Verdict
 
 
-Command = Open | Join | Leave | AddPick | RemovePick | Start | GiveVerdict
+Command = Open | Join | Leave | Erase | AddPick | RemovePick | Start | GiveVerdict
 
 
 def decide(state: State, command: Command) -> tuple[Event, ...]:
@@ -135,6 +143,8 @@ def decide(state: State, command: Command) -> tuple[Event, ...]:
             return _join(state, command)
         case Leave():
             return _leave(state, _member(state, command.user_id))
+        case Erase():
+            return _erase(state, command.user_id)
         case AddPick():
             return _add_pick(state, _member(state, command.user_id), command.film)
         case RemovePick():
@@ -195,6 +205,14 @@ def _leave(state: State, player: Player) -> tuple[Event, ...]:
     if state.host_id == player.player_id:
         events.append(HostChanged(gone.present[0].player_id))
     return (*events, *_reconsidered(state, gone))
+
+
+def _erase(state: State, user_id: str) -> tuple[Event, ...]:
+    player = state.player_of(user_id)
+    if player is None:
+        return ()
+    leaving = _leave(state, player) if player.present else ()
+    return (*leaving, PlayerErased(player.player_id))
 
 
 def _add_pick(state: State, player: Player, film: Film) -> tuple[Event, ...]:

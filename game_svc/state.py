@@ -17,6 +17,7 @@ from game_svc.events import (
     Numbered,
     PickAdded,
     PickRemoved,
+    PlayerErased,
     PlayerJoined,
     PlayerLeft,
     RoomOpened,
@@ -51,6 +52,7 @@ class Player:
 
     player_id: str
     user_id: str
+    """Empty once they have deleted their account, as their name is."""
     name: str
     joined: datetime
     present: bool = True
@@ -123,6 +125,9 @@ def evolve(state: State, numbered: Numbered) -> State:
             return _with_player(state, _joined(state.players.get(event.player_id), event, at))
         case PlayerLeft():
             return _with_player(state, replace(state.players[event.player_id], present=False))
+        case PlayerErased():
+            player = state.players[event.player_id]
+            return _with_player(state, replace(player, user_id="", name="", present=False))
         case HostChanged():
             return replace(state, host_id=event.player_id)
         case PickAdded(player_id=player_id, film=film):

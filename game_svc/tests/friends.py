@@ -18,7 +18,7 @@ from game_svc.__main__ import MOVIE_SERVICE, assembled
 from game_svc.settings import GameSettings
 from mesh.identity import IDENTITY_HEADER
 from mesh.server import Server, Service
-from popcorn.game.v1 import game_pb2, game_pb2_grpc
+from popcorn.game.v1 import game_pb2, game_pb2_grpc, people_pb2_grpc
 from popcorn.movie.v1 import movie_pb2, movie_pb2_grpc
 
 UNKNOWN_MOVIE = 999_999
@@ -63,6 +63,7 @@ class Replica:
 
     server: Server
     stub: game_pb2_grpc.GameServiceAsyncStub
+    people: people_pb2_grpc.PeopleServiceAsyncStub
 
 
 @asynccontextmanager
@@ -86,11 +87,13 @@ async def replica(
         redis_url=SecretStr(redis_url), movie_target=movie_target, heartbeat_seconds=heartbeat_seconds
     )
     async with (
-        assembled(settings) as (service, streams),
-        Server([service], listen="127.0.0.1:0", before_stop=streams.stop) as server,
+        assembled(settings) as assembly,
+        Server(assembly.services, listen="127.0.0.1:0", before_stop=assembly.streams.stop) as server,
         grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
     ):
-        yield Replica(server, game_pb2_grpc.GameServiceStub(channel))
+        yield Replica(
+            server, game_pb2_grpc.GameServiceStub(channel), people_pb2_grpc.PeopleServiceStub(channel)
+        )
 
 
 class Friend:

@@ -24,13 +24,14 @@ from game_svc.events import (
     MatchRule,
     MatchWithdrawn,
     Numbered,
+    PlayerErased,
     PlayerLeft,
     Settings,
     SwipingStarted,
     Verdict,
 )
 from game_svc.refusals import GameRefusal, GameStarted, NotEnoughPlayers, NotHost, RoomFull, SwipeIdReused
-from game_svc.rules import AddPick, Command, GiveVerdict, Join, Leave, Open, RemovePick, Start, decide
+from game_svc.rules import AddPick, Command, Erase, GiveVerdict, Join, Leave, Open, RemovePick, Start, decide
 from game_svc.state import EMPTY, Phase, State, fold
 
 NOW = datetime(2026, 11, 20, 20, 15, tzinfo=UTC)
@@ -64,6 +65,7 @@ def playing(*people: str, **how: Any) -> State:
 commands = st.one_of(
     st.builds(Join, st.sampled_from(PEOPLE), st.just("Somebody")),
     st.builds(Leave, st.sampled_from(PEOPLE)),
+    st.builds(Erase, st.sampled_from(PEOPLE)),
     st.builds(AddPick, st.sampled_from(PEOPLE), st.builds(Film, st.sampled_from(FILMS), st.just(5.0))),
     st.builds(RemovePick, st.sampled_from(PEOPLE), st.sampled_from(FILMS)),
     st.builds(Start, st.sampled_from(PEOPLE), st.just((Film(3, 1.0), Film(4, 2.0)))),
@@ -95,6 +97,7 @@ swiping = st.one_of(
     *[verdicts] * 6,
     st.builds(Join, st.sampled_from(PEOPLE), st.just("Somebody")),
     st.builds(Leave, st.sampled_from(PEOPLE)),
+    st.builds(Erase, st.sampled_from(PEOPLE)),
 )
 GATHERED: list[Command] = [
     *(Join(person, person.title()) for person in PEOPLE[1:]),
@@ -121,6 +124,9 @@ class Model:
                 self.present.add(who)
             case Leave(user_id=who):
                 self.present.discard(who)
+            case Erase(user_id=who):
+                self.present.discard(who)
+                self.verdicts[who] = {}
             case GiveVerdict(user_id=who, movie_id=movie_id, verdict=verdict):
                 self.verdicts[who].setdefault(movie_id, verdict)
         if started and len(self.present) >= 2:
@@ -224,6 +230,19 @@ def test_when_the_host_leaves_whoever_has_been_there_longest_is_host() -> None:
 
 def test_the_last_to_leave_ends_the_game() -> None:
     assert decide(evening(), Leave("ada")) == (PlayerLeft("p1", 0), GameEnded(EndCause.EMPTY))
+
+
+def test_an_erased_player_leaves_swipes_of_nobody_and_cannot_come_back() -> None:
+    state = playing("ada", "grace", "linus")
+    for command in (like("ada", 1), like("grace", 1), like("linus", 2)):
+        state, _ = after(state, command)
+    state, events = after(state, Erase("linus"))
+    assert events == (PlayerLeft("p3", 3), MatchFound(1), PlayerErased("p3"))
+    assert state.player_of("linus") is None
+    assert (state.players["p3"].name, list(state.players["p3"].swipes)) == ("", [2])
+    assert decide(state, Erase("linus")) == ()
+    with pytest.raises(GameStarted):
+        decide(state, Join("linus", "Linus"))
 
 
 def test_two_who_found_their_film_keep_it_when_one_puts_the_phone_away() -> None:

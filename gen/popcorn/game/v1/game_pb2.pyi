@@ -424,6 +424,7 @@ class GameEvent(_message.Message):
     MATCH_FIELD_NUMBER: _builtins.int
     MATCH_WITHDRAWN_FIELD_NUMBER: _builtins.int
     ENDED_FIELD_NUMBER: _builtins.int
+    ERASED_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
     """Its number: 1, 2, 3, ... without gaps."""
     @_builtins.property
@@ -470,6 +471,10 @@ class GameEvent(_message.Message):
     def ended(self) -> Global___GameEnded:
         """The game is over."""
 
+    @_builtins.property
+    def erased(self) -> Global___PlayerErased:
+        """Somebody has deleted their account: show their name no more."""
+
     def __init__(
         self,
         *,
@@ -485,12 +490,13 @@ class GameEvent(_message.Message):
         match: Global___MatchFound | None = ...,
         match_withdrawn: Global___MatchWithdrawn | None = ...,
         ended: Global___GameEnded | None = ...,
+        erased: Global___PlayerErased | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "ended", b"ended", "event_time", b"event_time", "host_changed", b"host_changed", "joined", b"joined", "kind", b"kind", "left", b"left", "match", b"match", "match_withdrawn", b"match_withdrawn", "picks_changed", b"picks_changed", "started", b"started", "swiped", b"swiped"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "ended", b"ended", "erased", b"erased", "event_time", b"event_time", "host_changed", b"host_changed", "joined", b"joined", "kind", b"kind", "left", b"left", "match", b"match", "match_withdrawn", b"match_withdrawn", "picks_changed", b"picks_changed", "started", b"started", "swiped", b"swiped"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "ended", b"ended", "event_time", b"event_time", "host_changed", b"host_changed", "joined", b"joined", "kind", b"kind", "left", b"left", "match", b"match", "match_withdrawn", b"match_withdrawn", "picks_changed", b"picks_changed", "seq", b"seq", "started", b"started", "swiped", b"swiped"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "ended", b"ended", "erased", b"erased", "event_time", b"event_time", "host_changed", b"host_changed", "joined", b"joined", "kind", b"kind", "left", b"left", "match", b"match", "match_withdrawn", b"match_withdrawn", "picks_changed", b"picks_changed", "seq", b"seq", "started", b"started", "swiped", b"swiped"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["created", "joined", "left", "host_changed", "picks_changed", "started", "swiped", "match", "match_withdrawn", "ended"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["created", "joined", "left", "host_changed", "picks_changed", "started", "swiped", "match", "match_withdrawn", "ended", "erased"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -577,6 +583,28 @@ class PlayerLeft(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PlayerLeft: _TypeAlias = PlayerLeft  # noqa: Y015
+
+@_typing.final
+class PlayerErased(_message.Message):
+    """Somebody has deleted their account: show their name no more. If they were there, they have left just before."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLAYER_ID_FIELD_NUMBER: _builtins.int
+    player_id: _builtins.str
+    """Who."""
+    def __init__(
+        self,
+        *,
+        player_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["player_id", b"player_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlayerErased: _TypeAlias = PlayerErased  # noqa: Y015
 
 @_typing.final
 class HostChanged(_message.Message):
