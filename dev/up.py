@@ -182,9 +182,9 @@ def follow_make() -> None:
 
 
 def make_was_interrupted() -> bool:
-    """Whether make, our parent, got a SIGINT that was sent to it alone and now waits for us to end.
+    """Whether make, our parent, got a SIGINT or SIGHUP that was sent to it alone and now waits for us.
 
-    It hands SIGTERM on to its children but SIGINT not, as a terminal sends that to everybody. What can be
+    It hands SIGTERM on to its children but those not, as a terminal sends them to everybody. What can be
     seen from outside is that it no longer catches the signal. (In the background of a script it never did:
     there the shell has it ignored.)
     """
@@ -196,7 +196,8 @@ def make_was_interrupted() -> bool:
         return False
     fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
     handled = int(fields.get("SigCgt", "0"), 16) | int(fields.get("SigIgn", "0"), 16)
-    return fields.get("Name") in ("make", "gmake") and not handled & 1 << (signal.SIGINT - 1)
+    left_alone = (number for number in (signal.SIGINT, signal.SIGHUP) if not handled & 1 << (number - 1))
+    return fields.get("Name") in ("make", "gmake") and any(left_alone)
 
 
 def watch(mesh: Mesh) -> None:

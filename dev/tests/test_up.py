@@ -109,11 +109,12 @@ def _make(folder: Path, *, before: str = "") -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_a_sigint_that_only_make_gets_is_noticed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_a_signal_that_only_make_gets_is_noticed(tmp_path: Path, number: signal.Signals) -> None:
     with _make(tmp_path) as make:
         assert make.stdout
         assert make.stdout.readline() == "watching\n"
-        make.send_signal(signal.SIGINT)
+        make.send_signal(number)
         assert make.stdout.readline() == "noticed\n"
 
 
