@@ -4,7 +4,14 @@ from typing import Any, TypeAlias
 
 import grpc
 
-from backlog_svc.messages import entry_message, read_draft, read_list_query, read_movie_ids, read_user_id
+from backlog_svc.messages import (
+    entry_message,
+    export_struct,
+    read_draft,
+    read_list_query,
+    read_movie_ids,
+    read_user_id,
+)
 from backlog_svc.store import EntryStore
 from mesh.checks import Checks
 from mesh.clock import Clock
@@ -68,3 +75,21 @@ class BacklogServicer(backlog_pb2_grpc.BacklogServiceServicer):
         checks.done()
         entries = await self._store.of_movies(user_id, movie_ids)
         return backlog_pb2.BatchGetEntriesResponse(entries=map(entry_message, entries))
+
+    async def EraseUser(
+        self, request: backlog_pb2.EraseUserRequest, _context: Context
+    ) -> backlog_pb2.EraseUserResponse:
+        """Erases everything that is kept about somebody."""
+        checks = Checks()
+        user_id = read_user_id(checks, request.user_id)
+        checks.done()
+        return backlog_pb2.EraseUserResponse(erased_entries=await self._store.erase(user_id))
+
+    async def ExportUser(
+        self, request: backlog_pb2.ExportUserRequest, _context: Context
+    ) -> backlog_pb2.ExportUserResponse:
+        """Gives everything that is kept about somebody."""
+        checks = Checks()
+        user_id = read_user_id(checks, request.user_id)
+        checks.done()
+        return backlog_pb2.ExportUserResponse(data=export_struct(await self._store.everything(user_id)))

@@ -142,6 +142,23 @@ class EntryStore:
         """Gives the entries somebody has for these films, by film id."""
         return tuple(map(_entry, await self._database.fetch(self._OF_MOVIES, user_id, movie_ids)))
 
+    _ALL: Final = """
+        SELECT movie_id, status, note, half_stars, tags, add_time, update_time, watch_time, source
+        FROM backlog.entries
+        WHERE user_id = $1
+        ORDER BY add_time, movie_id
+    """
+
+    async def everything(self, user_id: str) -> tuple[Entry, ...]:
+        """Gives somebody's whole backlog as of one moment, in the order of adding."""
+        return tuple(map(_entry, await self._database.fetch(self._ALL, user_id)))
+
+    _ERASE: Final = "DELETE FROM backlog.entries WHERE user_id = $1"
+
+    async def erase(self, user_id: str) -> int:
+        """Removes somebody's whole backlog, and says how many entries that were."""
+        return int((await self._database.execute(self._ERASE, user_id)).removeprefix("DELETE "))
+
 
 @cache  # two dozen texts at most, and the same text is the same prepared statement
 def _page_statement(order: Order, by_status: bool, by_tag: bool) -> str:

@@ -43,7 +43,6 @@ NOT_YET = {
     },
     "BacklogService": {
         "UpdateEntry", "BatchPutEntries", "GetStats", "IntersectBacklogs", "RecordMatch", "ListMatches",
-        "EraseUser", "ExportUser",
     },
     "MovieService": {
         "SuggestMovies", "DiscoverMovies", "ListGenres", "ListWatchProviders", "ResolveExternalIds",

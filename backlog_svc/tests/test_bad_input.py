@@ -58,6 +58,8 @@ def user_id_cases() -> Iterator[Case]:
             pb.RemoveEntryRequest(user_id=user_id, movie_id=603),
             listing(user_id),
             pb.BatchGetEntriesRequest(user_id=user_id, movie_ids=[603]),
+            pb.EraseUserRequest(user_id=user_id),
+            pb.ExportUserRequest(user_id=user_id),
         ):
             yield Case(request, "user_id", "INVALID_USER_ID")
 
@@ -194,8 +196,10 @@ async def test_a_bad_field_is_named_with_its_reason_and_no_other_is(
             },
         ),
         (pb.BatchGetEntriesRequest(movie_ids=[0, 7, -7]), {"user_id", "movie_ids[0]", "movie_ids[2]"}),
+        (pb.EraseUserRequest(), {"user_id"}),
+        (pb.ExportUserRequest(), {"user_id"}),
     ],
-    ids=["PutEntry", "RemoveEntry", "ListEntries", "BatchGetEntries"],
+    ids=["PutEntry", "RemoveEntry", "ListEntries", "BatchGetEntries", "EraseUser", "ExportUser"],
 )
 async def test_every_bad_field_is_named_at_once(
     backlog: BacklogServiceAsyncStub, request_: Message, fields: set[str]
