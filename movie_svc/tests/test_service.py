@@ -126,10 +126,8 @@ async def test_a_stale_film_is_served_at_once_and_renewed_once_behind_the_reader
     await running.stub.GetMovie(get(194))
     running.clock.turn(days=8)
     running.upstream.always = Reply(Reply.of(film(194, runtime=123)).body, delay=0.3)
-    began = time.monotonic()
     answers = await asyncio.gather(*(running.stub.GetMovie(get(194)) for _ in range(50)))
-    assert time.monotonic() - began < 0.3
-    assert {answer.movie.runtime_minutes for answer in answers} == {122}
+    assert {answer.movie.runtime_minutes for answer in answers} == {122}, "nobody waited for the new one"
     await running.settled()
     assert (await running.stub.GetMovie(get(194))).movie.runtime_minutes == 123
     assert len(running.upstream.asked) == 2
@@ -234,10 +232,9 @@ async def test_nothing_wrong_is_ever_cached(running: Running) -> None:
 
 async def test_the_caller_s_deadline_is_heeded(running: Running) -> None:
     running.upstream.always = Reply(delay=10)
-    began = time.monotonic()
-    code, reason = await refused(running.stub.GetMovie(get(194), timeout=0.8))
+    # An answer of ours, in time: what came too late would be the client's own DEADLINE_EXCEEDED.
+    code, reason = await refused(running.stub.GetMovie(get(194), timeout=1.5))
     assert (code, reason) == ("UNAVAILABLE", "DEPENDENCY_UNAVAILABLE")
-    assert time.monotonic() - began < 0.8
 
 
 # Many films
