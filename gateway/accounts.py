@@ -8,10 +8,14 @@ from datetime import datetime
 from typing import ClassVar
 from uuid import UUID
 
+from gateway.graphemes import graphemes
 from gateway.identity_tokens import Provider
 
 LONGEST_DISPLAY_NAME = 50
-"""Characters (code points) that a display name may have."""
+"""Characters, as readers count them (graphemes), that a display name may have."""
+
+MOST_CODE_POINTS = 400
+"""Code points that those may be made of: fifty families of emoji fit, a tower of accents does not."""
 
 NAME_OF_THE_NAMELESS = "Film Fan"
 """What people are called who told no name, and whose provider told none."""
@@ -92,18 +96,22 @@ def first_display_name(*, asked_for: str, told: str) -> str:
     """Return what a new account is called: what the person asked for, else what the provider told.
 
     Args:
-        asked_for: The app's `display_name`, already checked: at most 50 characters. May be empty.
+        asked_for: The app's `display_name`, already checked. May be empty.
         told: The provider's name, as foreign as any input. May be empty.
     """
     return showable_name(asked_for) or showable_name(told) or NAME_OF_THE_NAMELESS
 
 
 def showable_name(name: str) -> str:
-    """Return a name in one line, at most 50 characters of NFC; empty when nothing of it can be seen."""
+    """Return a name in one line of NFC, cut after 50 graphemes; empty when nothing of it can be seen."""
     shown = "".join(
         character
         for character in unicodedata.normalize("NFC", _BLANKS.sub(" ", name))
         if unicodedata.category(character) not in ("Cc", "Cs") and character not in _TURNS_TEXT
     )
-    shown = shown[:LONGEST_DISPLAY_NAME].strip()
+    # The first cut is only there so that nobody makes us count for long.
+    shown = "".join(graphemes(shown[: MOST_CODE_POINTS + 1])[:LONGEST_DISPLAY_NAME])
+    if len(shown) > MOST_CODE_POINTS:
+        shown = shown[:LONGEST_DISPLAY_NAME]
+    shown = shown.strip()
     return shown if any(character.isprintable() and not character.isspace() for character in shown) else ""

@@ -5,10 +5,11 @@ from typing import Any, Final
 import grpc
 import structlog
 
-from gateway.accounts import LONGEST_DISPLAY_NAME, Preferences
+from gateway.accounts import Preferences
 from gateway.auth import Auth, StolenToken
 from gateway.keys import SigningKeys
 from gateway.messages import PROVIDERS, account_message, tokens_message
+from gateway.names import read_display_name
 from mesh.checks import Checks
 from mesh.errors import NotImplementedYet
 from mesh.locale import requested_locale
@@ -59,7 +60,7 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
             for field, value in (("code_verifier", verifier), ("redirect_uri", redirect_uri)):
                 checks.require(not value, field, "ONLY_WITH_CODE", "Belongs to an authorization_code only.")
         nonce = checks.text("nonce", request.nonce, longest=_LONGEST_NONCE)
-        display_name = checks.text("display_name", request.display_name, longest=LONGEST_DISPLAY_NAME)
+        display_name = read_display_name(checks, "display_name", request.display_name, required=False)
         checks.done()
         if code:
             raise NotImplementedYet(["authorization_code"])

@@ -29,7 +29,7 @@ _LONGEST_HEADER: Final = 4096
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]+={0,2}")
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-_LONGEST_NAME: Final = 256
+_LONGEST_NAME: Final = 512
 # Seconds since 1970 up to the year 9999: what `datetime` can hold.
 _LATEST_TIME: Final = 253_402_300_799
 

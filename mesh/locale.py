@@ -46,6 +46,12 @@ def parse_region(value: str) -> str | None:
     return stripped.upper() if _REGION.fullmatch(stripped) else None
 
 
+def parse_language(value: str) -> str | None:
+    """Return one BCP 47 tag in its usual spelling, or None when it does not look like one."""
+    stripped = value.strip()
+    return _usual_spelling(stripped) if _TAG.fullmatch(stripped) else None
+
+
 def parse_languages(value: str) -> tuple[str, ...]:
     """Return the languages of an Accept-Language header, best liked first (RFC 9110 section 12.5.4).
 
