@@ -24,6 +24,7 @@ from gateway.keys import KeyFileError, SigningKeys, read
 from gateway.library import Library
 from gateway.library_servicer import LibraryServicer
 from gateway.migrate import FOLDER, SCHEMA
+from gateway.proofs import Proofs
 from gateway.provider_keys import ProviderKeys
 from gateway.sessions import SECRET_BYTES, Lifetimes
 from gateway.settings import GatewaySettings
@@ -83,12 +84,17 @@ def services(
     google_keys = ProviderKeys(settings.google_certs_url, provider="google", client=providers)
     apple_keys = ProviderKeys(settings.apple_keys_url, provider="apple", client=providers)
     auth = Auth(
-        providers={
-            Provider.GOOGLE: GoogleTokens(
-                google_keys, audiences=set(settings.google_client_ids), clock=clock
-            ),
-            Provider.APPLE: AppleTokens(apple_keys, audiences=set(settings.apple_client_ids), clock=clock),
-        },
+        proofs=Proofs(
+            tokens={
+                Provider.GOOGLE: GoogleTokens(
+                    google_keys, audiences=set(settings.google_client_ids), clock=clock
+                ),
+                Provider.APPLE: AppleTokens(
+                    apple_keys, audiences=set(settings.apple_client_ids), clock=clock
+                ),
+            },
+            codes={},
+        ),
         store=store,
         access_tokens=AccessTokens(
             keys,

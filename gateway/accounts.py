@@ -46,6 +46,10 @@ class LinkedIdentity:
     """The verified address that the provider told last, for its owner's eyes only. May be empty."""
     link_time: datetime
     """When it was added."""
+    private_email: bool
+    """Whether the address is one that Apple forwards from."""
+    email_disabled: bool
+    """Whether Apple does not forward at the moment, as the person wants it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ class AppleTokens:
         """Take Apple's keys, our client ids (the app's bundle, the web's service) and the clock."""
         self._keys = keys
         self._clock = clock
-        self._trust = Trust(Provider.APPLE, issuers=ISSUERS, audiences=audiences)
+        self._trust = Trust(Provider.APPLE, issuers=ISSUERS, audiences=audiences, tells_email_always=False)
 
     async def verify(self, token: str, *, nonce: str) -> ProvenIdentity:
         """Return whom an identity token is about.

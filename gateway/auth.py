@@ -4,14 +4,16 @@ Plain Python over the ports below: what checks a provider's token, what keeps ac
 what signs access tokens is handed in, as are the clock, the ids and the randomness.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
 from gateway.accounts import Account, Newcomer, Preferences, first_display_name
+from gateway.credentials import Credential
 from gateway.identity_tokens import ProvenIdentity, Provider
+from gateway.proofs import Proofs
 from gateway.sessions import (
     Lifetimes,
     LiveSession,
@@ -26,21 +28,16 @@ from gateway.sessions import (
 )
 
 
-class IdentityTokens(Protocol):
-    """Checks one provider's tokens."""
-
-    async def verify(self, token: str, *, nonce: str) -> ProvenIdentity:
-        """Return whom a token is about. Raises InvalidIdentityToken, or Unavailable without keys."""
-        ...
-
-
 class SessionStore(Protocol):
     """Keeps accounts and sessions."""
 
     async def open_session(
         self, identity: ProvenIdentity, *, newcomer: Newcomer, session: NewSession
     ) -> tuple[Account, bool]:
-        """Open a session for an identity, making its account when there is none; say whether it was made."""
+        """Open a session for an identity, making its account when there is none; say whether it was made.
+
+        Raises InvalidIdentityToken when there is none and the token may not make one.
+        """
         ...
 
     async def trade_refresh_token(
@@ -108,7 +105,7 @@ class Auth:
     def __init__(
         self,
         *,
-        providers: Mapping[Provider, IdentityTokens],
+        proofs: Proofs,
         store: SessionStore,
         access_tokens: AccessTokens,
         lifetimes: Lifetimes,
@@ -119,7 +116,7 @@ class Auth:
         """Take the parts.
 
         Args:
-            providers: What checks the tokens of each provider.
+            proofs: What checks whom a provider vouches for.
             store: What keeps accounts and sessions.
             access_tokens: What signs.
             lifetimes: How long tokens live.
@@ -127,7 +124,7 @@ class Auth:
             new_id: Makes ids of accounts and sessions.
             new_secret: Makes refresh tokens: 32 random bytes.
         """
-        self._providers = providers
+        self._proofs = proofs
         self._store = store
         self._access_tokens = access_tokens
         self._lifetimes = lifetimes
@@ -136,22 +133,30 @@ class Auth:
         self._new_secret = new_secret
 
     async def sign_in(
-        self, provider: Provider, id_token: str, *, nonce: str, display_name: str, preferences: Preferences
+        self,
+        provider: Provider,
+        credential: Credential,
+        *,
+        nonce: str,
+        display_name: str,
+        preferences: Preferences,
     ) -> SignedIn:
-        """Open a session for whom a provider's token is about.
+        """Open a session for whom a provider vouches for.
 
         Args:
             provider: Who vouches.
-            id_token: The provider's token.
+            credential: What the provider gave.
             nonce: What the token must hold; empty when that is not to be looked at.
             display_name: What to call a new account; may be empty.
             preferences: The language and region a new account begins with.
 
         Raises:
-            InvalidIdentityToken: It does not convince.
-            mesh.errors.Unavailable: The provider's keys or the store cannot be reached.
+            InvalidIdentityToken: The token does not convince, or is too little to begin an account with.
+            InvalidAuthorizationCode: The provider does not take the code.
+            CodeSignInNotConfigured: A code, of a provider whose codes we cannot trade.
+            mesh.errors.Unavailable: The provider or the store cannot be reached.
         """
-        identity = await self._providers[provider].verify(id_token, nonce=nonce)
+        identity = await self._proofs.prove(provider, credential, nonce=nonce)
         now, secret = self._clock(), self._new_secret()
         session = NewSession(
             session_id=self._new_id(),

@@ -7,18 +7,14 @@ import structlog
 
 from gateway.accounts import Preferences
 from gateway.auth import Auth, StolenToken
+from gateway.credential_fields import read_credential, read_nonce
 from gateway.keys import SigningKeys
 from gateway.messages import PROVIDERS, account_message, tokens_message
 from gateway.names import read_display_name
 from mesh.checks import Checks
-from mesh.errors import NotImplementedYet
 from mesh.locale import requested_locale
 from popcorn.gateway.v1 import account_pb2, auth_pb2, auth_pb2_grpc
 
-_LONGEST_ID_TOKEN: Final = 8192
-_LONGEST_CODE: Final = 2048
-_LONGEST_NONCE: Final = 512
-_LONGEST_REDIRECT_URI: Final = 2048
 _LONGEST_REFRESH_TOKEN: Final = 512
 
 _log = structlog.get_logger("gateway.audit")
@@ -35,39 +31,17 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
     async def SignIn(
         self, request: auth_pb2.SignInRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> auth_pb2.SignInResponse:
-        """Sign in with a provider's token."""
+        """Sign in with what a provider gave."""
         checks = Checks()
         provider = checks.choice("provider", request.provider, account_pb2.Provider)
-        id_token = checks.text("id_token", request.id_token, longest=_LONGEST_ID_TOKEN)
-        code = checks.text("authorization_code", request.authorization_code, longest=_LONGEST_CODE)
-        for field in ("id_token", "authorization_code"):
-            checks.require(
-                bool(request.id_token) != bool(request.authorization_code),
-                field,
-                "EXACTLY_ONE",
-                "Exactly one of id_token and authorization_code must be set.",
-            )
-        verifier = checks.text("code_verifier", request.code_verifier, longest=128)
-        redirect_uri = checks.text("redirect_uri", request.redirect_uri, longest=_LONGEST_REDIRECT_URI)
-        if request.authorization_code:
-            checks.require(
-                not verifier or len(verifier) >= 43,
-                "code_verifier",
-                "TOO_SHORT",
-                "Must have at least 43 characters.",
-            )
-        else:
-            for field, value in (("code_verifier", verifier), ("redirect_uri", redirect_uri)):
-                checks.require(not value, field, "ONLY_WITH_CODE", "Belongs to an authorization_code only.")
-        nonce = checks.text("nonce", request.nonce, longest=_LONGEST_NONCE)
+        credential = read_credential(checks, request)
+        nonce = read_nonce(checks, request)
         display_name = read_display_name(checks, "display_name", request.display_name, required=False)
         checks.done()
-        if code:
-            raise NotImplementedYet(["authorization_code"])
         locale = requested_locale(context)
         signed_in = await self._auth.sign_in(
             PROVIDERS[provider],
-            id_token,
+            credential,
             nonce=nonce,
             display_name=display_name,
             preferences=Preferences(

@@ -1,8 +1,16 @@
 """What Google's and Apple's tokens have to say before somebody is believed to be who they are.
 
 The signature is checked elsewhere (`google_tokens`, `apple_tokens`); these are the rules for the claims,
-after OpenID Connect Core 1.0 section 3.1.3.7, and the same for both providers. Stricter than there in one
-thing: `aud` is a single string, as both send it.
+after OpenID Connect Core 1.0 section 3.1.3.7, and the same for both providers. Stricter than there in two
+things: `aud` is a single string, as both send it, and an account begins with a verified address.
+
+The address is nobody's key, yet it is asked for: somebody who can make accounts at a provider without showing
+that an address is theirs can make any number of them. So an address that the provider has not verified is
+refused, with both. One that is missing is refused with Google, whose tokens always have it once the app asks
+for it (our apps do). Apple may leave it out of the tokens of people it has told us of before, so there only
+a token that would make an account or link an identity needs one (`fit_for_a_newcomer`): whom we know already
+is let in by their subject. The price: Apple's accounts "at Work & School" may have no address at all, and
+those cannot begin here.
 """
 
 import hmac
@@ -40,6 +48,8 @@ class Check(Enum):
     ISSUED_AT = "issued_at"
     NONCE = "nonce"
     SUBJECT = "subject"
+    EMAIL = "email"
+    EMAIL_VERIFIED = "email_verified"
 
 
 _SENTENCES = {
@@ -53,6 +63,8 @@ _SENTENCES = {
     Check.ISSUED_AT: "The identity token says that it was issued in the future.",
     Check.NONCE: "The identity token was issued for another sign-in: its nonce differs.",
     Check.SUBJECT: "The identity token does not say whom it is about.",
+    Check.EMAIL: "The identity token has no e-mail address. Please let the provider share one with us.",
+    Check.EMAIL_VERIFIED: "The provider has not verified your e-mail address. Please do that there first.",
 }
 
 
@@ -78,6 +90,20 @@ class Trust:
     """The spellings of `iss` that the provider uses."""
     audiences: Set[str]
     """The client ids of our apps with that provider: one of them has to stand in `aud`."""
+    tells_email_always: bool = True
+    """Whether every token has an address, also those of people whom the provider told us of before."""
+
+
+@dataclass(frozen=True, slots=True)
+class SealedGrant:
+    """Apple's refresh token for one of our apps, encrypted: good for taking the grant back, some day."""
+
+    client_id: str
+    """Our client id that it was given to."""
+    key_id: str
+    """Which of our keys encrypted it."""
+    sealed: bytes
+    """The encrypted token (`sealing`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +115,13 @@ class ProvenIdentity:
     subject: str
     """The provider's id of the person: with the provider the only key. Never changes."""
     email: str
-    """The address that the provider has verified. Empty when it told none, or has not verified it."""
+    """The address that the provider has verified. Empty when it told none this time."""
+    private_email: bool
+    """Whether that address is one that Apple made up and forwards from."""
     name: str
     """The name that the provider told. May be empty."""
+    grant: SealedGrant | None = None
+    """What the provider gave besides, where a code was exchanged with Apple."""
 
 
 def proven_identity(
@@ -126,14 +156,28 @@ def proven_identity(
     subject = claims.get("sub")
     _require(_is_plain(subject, longest=_LONGEST_SUBJECT), Check.SUBJECT)
     email, name = claims.get("email"), claims.get("name")
+    if email is None or email == "":
+        _require(not trust.tells_email_always, Check.EMAIL)
+        email = ""
+    else:
+        _require(_is_plain(email, longest=_LONGEST_EMAIL), Check.EMAIL)
+        _require(_is_true(claims.get("email_verified")), Check.EMAIL_VERIFIED)
     return ProvenIdentity(
         provider=trust.provider,
         subject=str(subject),
-        email=str(email)
-        if _is_true(claims.get("email_verified")) and _is_plain(email, longest=_LONGEST_EMAIL)
-        else "",
+        email=str(email),
+        private_email=_is_true(claims.get("is_private_email")),
         name=name[:_LONGEST_NAME] if isinstance(name, str) else "",
     )
+
+
+def fit_for_a_newcomer(identity: ProvenIdentity) -> None:
+    """See that an identity may begin something: an account, or a way to sign in to one.
+
+    Raises:
+        InvalidIdentityToken: It came without an address.
+    """
+    _require(identity.email != "", Check.EMAIL)
 
 
 def _require(holds: bool, check: Check) -> None:

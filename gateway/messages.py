@@ -39,6 +39,8 @@ def account_message(account: Account) -> account_pb2.Account:
                 provider=_NUMBERS[identity.provider],
                 email=identity.email,
                 link_time=timestamp(identity.link_time),
+                private_email=identity.private_email,
+                email_disabled=identity.email_disabled,
             )
             for identity in account.identities
         ],

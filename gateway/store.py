@@ -5,7 +5,8 @@ from typing import Any, Final
 from uuid import UUID
 
 from gateway.accounts import Account, LinkedIdentity, Newcomer, Preferences
-from gateway.identity_tokens import ProvenIdentity, Provider
+from gateway.apple_grants import keep_grant
+from gateway.identity_tokens import ProvenIdentity, Provider, fit_for_a_newcomer
 from gateway.sessions import LiveSession, NewSession, SpentToken
 from mesh.postgres import Database
 
@@ -19,7 +20,9 @@ class Store:
 
     _KNOWN_IDENTITY: Final = """
         UPDATE gateway.identities AS identity
-           SET email = CASE WHEN $3 = '' THEN identity.email ELSE $3 END
+           SET email = CASE WHEN $3 = '' THEN identity.email ELSE $3 END,
+               private_email = CASE WHEN $3 = '' THEN identity.private_email ELSE $4 END,
+               last_proof_time = $5
          WHERE provider = $1 AND subject = $2
         RETURNING user_id
     """
@@ -27,8 +30,9 @@ class Store:
     # first, makes nothing, and finds the first's rows.
     _NEW_ACCOUNT: Final = """
         WITH identity AS (
-            INSERT INTO gateway.identities (provider, subject, user_id, email, link_time)
-            VALUES ($1, $2, $3, $4, $8)
+            INSERT INTO gateway.identities
+                   (provider, subject, user_id, email, private_email, link_time, last_proof_time)
+            VALUES ($1, $2, $3, $4, $9, $8, $8)
             ON CONFLICT (provider, subject) DO NOTHING
             RETURNING user_id
         )
@@ -58,12 +62,17 @@ class Store:
 
         Returns:
             The account, and whether this call made it.
+
+        Raises:
+            InvalidIdentityToken: There is no account yet, and the identity may not begin one.
         """
         key = (identity.provider.value, identity.subject)
+        told = (identity.email, identity.private_email, session.create_time)
         async with self._database.transaction() as connection:
-            user_id = await connection.fetchval(self._KNOWN_IDENTITY, *key, identity.email)
+            user_id = await connection.fetchval(self._KNOWN_IDENTITY, *key, *told)
             new_account = False
             if user_id is None:
+                fit_for_a_newcomer(identity)
                 user_id = await connection.fetchval(
                     self._NEW_ACCOUNT,
                     *key,
@@ -73,10 +82,11 @@ class Store:
                     newcomer.language,
                     newcomer.region,
                     session.create_time,
+                    identity.private_email,
                 )
                 new_account = user_id is not None
             if user_id is None:  # somebody was faster
-                user_id = await connection.fetchval(self._KNOWN_IDENTITY, *key, identity.email)
+                user_id = await connection.fetchval(self._KNOWN_IDENTITY, *key, *told)
             await connection.execute(
                 self._NEW_SESSION,
                 session.session_id,
@@ -85,13 +95,16 @@ class Store:
                 session.create_time,
                 session.expire_time,
             )
+            if identity.grant is not None:
+                await keep_grant(connection, user_id, identity.grant, now=session.create_time)
             account = _account(await connection.fetch(self._ACCOUNT, user_id))
         assert account is not None, "the session that was just opened refers to it"
         return account, new_account
 
     _ACCOUNT: Final = """
         SELECT account.user_id, account.display_name, account.language, account.region, account.guest,
-               account.create_time, identity.provider, identity.email, identity.link_time
+               account.create_time, identity.provider, identity.email, identity.link_time,
+               identity.private_email, identity.email_disabled
           FROM gateway.accounts AS account
           LEFT JOIN gateway.identities AS identity USING (user_id)
          WHERE account.user_id = $1
@@ -198,7 +211,13 @@ def _account(rows: list[Any]) -> Account | None:
         guest=first["guest"],
         create_time=first["create_time"],
         identities=tuple(
-            LinkedIdentity(Provider(row["provider"]), email=row["email"], link_time=row["link_time"])
+            LinkedIdentity(
+                Provider(row["provider"]),
+                email=row["email"],
+                link_time=row["link_time"],
+                private_email=row["private_email"],
+                email_disabled=row["email_disabled"],
+            )
             for row in rows
             if row["provider"] is not None
         ),

@@ -105,10 +105,16 @@ class Identity(_message.Message):
     PROVIDER_FIELD_NUMBER: _builtins.int
     EMAIL_FIELD_NUMBER: _builtins.int
     LINK_TIME_FIELD_NUMBER: _builtins.int
+    PRIVATE_EMAIL_FIELD_NUMBER: _builtins.int
+    EMAIL_DISABLED_FIELD_NUMBER: _builtins.int
     provider: Global___Provider.ValueType
     """Who vouches."""
     email: _builtins.str
     """The e-mail address the provider told, shown to its owner only. With Apple it may be a forwarding address. May be empty."""
+    private_email: _builtins.bool
+    """Whether the address is one that Apple made up, and forwards from."""
+    email_disabled: _builtins.bool
+    """Whether the person has turned that forwarding off: what is sent there arrives nowhere."""
     @_builtins.property
     def link_time(self) -> _timestamp_pb2.Timestamp:
         """When it was added."""
@@ -119,10 +125,12 @@ class Identity(_message.Message):
         provider: Global___Provider.ValueType = ...,
         email: _builtins.str = ...,
         link_time: _timestamp_pb2.Timestamp | None = ...,
+        private_email: _builtins.bool = ...,
+        email_disabled: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["link_time", b"link_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["email", b"email", "link_time", b"link_time", "provider", b"provider"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["email", b"email", "email_disabled", b"email_disabled", "link_time", b"link_time", "private_email", b"private_email", "provider", b"provider"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -408,18 +416,23 @@ class LinkIdentityRequest(_message.Message):
     CODE_VERIFIER_FIELD_NUMBER: _builtins.int
     REDIRECT_URI_FIELD_NUMBER: _builtins.int
     NONCE_FIELD_NUMBER: _builtins.int
+    CLIENT_ID_FIELD_NUMBER: _builtins.int
     provider: Global___Provider.ValueType
     """Who vouches."""
     id_token: _builtins.str
-    """The provider's token."""
+    """The provider's token, up to 8,192 characters."""
     authorization_code: _builtins.str
-    """The provider's authorization code."""
+    """The provider's authorization code, up to 2,048 characters, good for one call."""
     code_verifier: _builtins.str
-    """The verifier of the code's challenge; with a code only."""
+    """The verifier of the code's challenge, 43 to 128 characters; with a code only. Google's codes need one."""
     redirect_uri: _builtins.str
-    """The redirect URI of the code; with a code only."""
+    """The redirect URI of the code, up to 2,048 characters; with a code only."""
     nonce: _builtins.str
     """The nonce that the token must hold."""
+    client_id: _builtins.str
+    """Our client id that the code was asked for with, up to 255 characters; with a code only. Empty: the first one that the
+    deployment is configured with.
+    """
     def __init__(
         self,
         *,
@@ -429,10 +442,11 @@ class LinkIdentityRequest(_message.Message):
         code_verifier: _builtins.str = ...,
         redirect_uri: _builtins.str = ...,
         nonce: _builtins.str = ...,
+        client_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorization_code", b"authorization_code", "code_verifier", b"code_verifier", "id_token", b"id_token", "nonce", b"nonce", "provider", b"provider", "redirect_uri", b"redirect_uri"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorization_code", b"authorization_code", "client_id", b"client_id", "code_verifier", b"code_verifier", "id_token", b"id_token", "nonce", b"nonce", "provider", b"provider", "redirect_uri", b"redirect_uri"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -118,16 +118,19 @@ class AccountServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def LinkIdentity(self, request, context):
-        """Adds a way to sign in to the account; a guest becomes an account by it. ALREADY_EXISTS (IDENTITY_TAKEN) when it
-        belongs to somebody else. Accounts are never joined, and an e-mail address proves nothing. A guest's token goes on to
-        say that they are one: RefreshSession gives one that does not.
+        """Adds a way to sign in to the account; a guest becomes an account by it. Adding what is there already is fine.
+
+        ALREADY_EXISTS: IDENTITY_TAKEN when it belongs to somebody else, PROVIDER_ALREADY_LINKED when the account has another
+        identity of that provider. Accounts are never joined, and an e-mail address proves nothing. What the provider gave is
+        refused as in SignIn. A guest's token goes on to say that they are one: RefreshSession gives one that does not.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UnlinkIdentity(self, request, context):
-        """Takes a way to sign in away. FAILED_PRECONDITION (LAST_IDENTITY) when it is the only one.
+        """Takes a way to sign in away; one that is not there is fine. Sessions go on. FAILED_PRECONDITION (LAST_IDENTITY) when it
+        is the only one. Apple is told, as soon as it answers, that we do not need its grant any more.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

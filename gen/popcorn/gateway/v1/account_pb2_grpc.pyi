@@ -46,12 +46,16 @@ class AccountServiceStub:
     RevokeSession: _grpc.UnaryUnaryMultiCallable[_account_pb2.RevokeSessionRequest, _account_pb2.RevokeSessionResponse]
     """Ends one session: the phone that was lost. NOT_FOUND (SESSION_NOT_FOUND) when the caller has none with this id."""
     LinkIdentity: _grpc.UnaryUnaryMultiCallable[_account_pb2.LinkIdentityRequest, _account_pb2.LinkIdentityResponse]
-    """Adds a way to sign in to the account; a guest becomes an account by it. ALREADY_EXISTS (IDENTITY_TAKEN) when it
-    belongs to somebody else. Accounts are never joined, and an e-mail address proves nothing. A guest's token goes on to
-    say that they are one: RefreshSession gives one that does not.
+    """Adds a way to sign in to the account; a guest becomes an account by it. Adding what is there already is fine.
+
+    ALREADY_EXISTS: IDENTITY_TAKEN when it belongs to somebody else, PROVIDER_ALREADY_LINKED when the account has another
+    identity of that provider. Accounts are never joined, and an e-mail address proves nothing. What the provider gave is
+    refused as in SignIn. A guest's token goes on to say that they are one: RefreshSession gives one that does not.
     """
     UnlinkIdentity: _grpc.UnaryUnaryMultiCallable[_account_pb2.UnlinkIdentityRequest, _account_pb2.UnlinkIdentityResponse]
-    """Takes a way to sign in away. FAILED_PRECONDITION (LAST_IDENTITY) when it is the only one."""
+    """Takes a way to sign in away; one that is not there is fine. Sessions go on. FAILED_PRECONDITION (LAST_IDENTITY) when it
+    is the only one. Apple is told, as soon as it answers, that we do not need its grant any more.
+    """
     ExportAccount: _grpc.UnaryUnaryMultiCallable[_account_pb2.ExportAccountRequest, _account_pb2.ExportAccountResponse]
     """Everything that any of our services holds about the caller."""
 
@@ -73,12 +77,16 @@ class AccountServiceAsyncStub(AccountServiceStub):
     RevokeSession: _aio.UnaryUnaryMultiCallable[_account_pb2.RevokeSessionRequest, _account_pb2.RevokeSessionResponse]  # type: ignore[assignment]
     """Ends one session: the phone that was lost. NOT_FOUND (SESSION_NOT_FOUND) when the caller has none with this id."""
     LinkIdentity: _aio.UnaryUnaryMultiCallable[_account_pb2.LinkIdentityRequest, _account_pb2.LinkIdentityResponse]  # type: ignore[assignment]
-    """Adds a way to sign in to the account; a guest becomes an account by it. ALREADY_EXISTS (IDENTITY_TAKEN) when it
-    belongs to somebody else. Accounts are never joined, and an e-mail address proves nothing. A guest's token goes on to
-    say that they are one: RefreshSession gives one that does not.
+    """Adds a way to sign in to the account; a guest becomes an account by it. Adding what is there already is fine.
+
+    ALREADY_EXISTS: IDENTITY_TAKEN when it belongs to somebody else, PROVIDER_ALREADY_LINKED when the account has another
+    identity of that provider. Accounts are never joined, and an e-mail address proves nothing. What the provider gave is
+    refused as in SignIn. A guest's token goes on to say that they are one: RefreshSession gives one that does not.
     """
     UnlinkIdentity: _aio.UnaryUnaryMultiCallable[_account_pb2.UnlinkIdentityRequest, _account_pb2.UnlinkIdentityResponse]  # type: ignore[assignment]
-    """Takes a way to sign in away. FAILED_PRECONDITION (LAST_IDENTITY) when it is the only one."""
+    """Takes a way to sign in away; one that is not there is fine. Sessions go on. FAILED_PRECONDITION (LAST_IDENTITY) when it
+    is the only one. Apple is told, as soon as it answers, that we do not need its grant any more.
+    """
     ExportAccount: _aio.UnaryUnaryMultiCallable[_account_pb2.ExportAccountRequest, _account_pb2.ExportAccountResponse]  # type: ignore[assignment]
     """Everything that any of our services holds about the caller."""
 
@@ -133,9 +141,11 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _account_pb2.LinkIdentityRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_account_pb2.LinkIdentityResponse, _abc.Awaitable[_account_pb2.LinkIdentityResponse]]:
-        """Adds a way to sign in to the account; a guest becomes an account by it. ALREADY_EXISTS (IDENTITY_TAKEN) when it
-        belongs to somebody else. Accounts are never joined, and an e-mail address proves nothing. A guest's token goes on to
-        say that they are one: RefreshSession gives one that does not.
+        """Adds a way to sign in to the account; a guest becomes an account by it. Adding what is there already is fine.
+
+        ALREADY_EXISTS: IDENTITY_TAKEN when it belongs to somebody else, PROVIDER_ALREADY_LINKED when the account has another
+        identity of that provider. Accounts are never joined, and an e-mail address proves nothing. What the provider gave is
+        refused as in SignIn. A guest's token goes on to say that they are one: RefreshSession gives one that does not.
         """
 
     @_abc_1.abstractmethod
@@ -144,7 +154,9 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _account_pb2.UnlinkIdentityRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_account_pb2.UnlinkIdentityResponse, _abc.Awaitable[_account_pb2.UnlinkIdentityResponse]]:
-        """Takes a way to sign in away. FAILED_PRECONDITION (LAST_IDENTITY) when it is the only one."""
+        """Takes a way to sign in away; one that is not there is fine. Sessions go on. FAILED_PRECONDITION (LAST_IDENTITY) when it
+        is the only one. Apple is told, as soon as it answers, that we do not need its grant any more.
+        """
 
     @_abc_1.abstractmethod
     def ExportAccount(

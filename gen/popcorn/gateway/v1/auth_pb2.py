@@ -28,7 +28,7 @@ from popcorn.gateway.v1 import account_pb2 as popcorn_dot_gateway_dot_v1_dot_acc
 from popcorn.options.v1 import options_pb2 as popcorn_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dpopcorn/gateway/v1/auth.proto\x12\x12popcorn.gateway.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a popcorn/gateway/v1/account.proto\x1a popcorn/options/v1/options.proto\"\xb2\x01\n\x06Tokens\x12\x14\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\t\x12<\n\x18\x61\x63\x63\x65ss_token_expire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rrefresh_token\x18\x03 \x01(\t\x12=\n\x19refresh_token_expire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xbf\x01\n\rSignInRequest\x12.\n\x08provider\x18\x01 \x01(\x0e\x32\x1c.popcorn.gateway.v1.Provider\x12\x10\n\x08id_token\x18\x02 \x01(\t\x12\x1a\n\x12\x61uthorization_code\x18\x03 \x01(\t\x12\x15\n\rcode_verifier\x18\x04 \x01(\t\x12\x14\n\x0credirect_uri\x18\x05 \x01(\t\x12\r\n\x05nonce\x18\x06 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x07 \x01(\t\"\x7f\n\x0eSignInResponse\x12*\n\x06tokens\x18\x01 \x01(\x0b\x32\x1a.popcorn.gateway.v1.Tokens\x12,\n\x07\x61\x63\x63ount\x18\x02 \x01(\x0b\x32\x1b.popcorn.gateway.v1.Account\x12\x13\n\x0bnew_account\x18\x03 \x01(\x08\",\n\x14SignInAsGuestRequest\x12\x14\n\x0c\x64isplay_name\x18\x01 \x01(\t\"q\n\x15SignInAsGuestResponse\x12*\n\x06tokens\x18\x01 \x01(\x0b\x32\x1a.popcorn.gateway.v1.Tokens\x12,\n\x07\x61\x63\x63ount\x18\x02 \x01(\x0b\x32\x1b.popcorn.gateway.v1.Account\".\n\x15RefreshSessionRequest\x12\x15\n\rrefresh_token\x18\x01 \x01(\t\"D\n\x16RefreshSessionResponse\x12*\n\x06tokens\x18\x01 \x01(\x0b\x32\x1a.popcorn.gateway.v1.Tokens\"&\n\x0eSignOutRequest\x12\x14\n\x0c\x61ll_sessions\x18\x01 \x01(\x08\")\n\x0fSignOutResponse\x12\x16\n\x0e\x65nded_sessions\x18\x01 \x01(\x05\"2\n\x1fReceiveAppleNotificationRequest\x12\x0f\n\x07payload\x18\x01 \x01(\t\"\"\n ReceiveAppleNotificationResponse\"\x10\n\x0eGetJwksRequest\"?\n\x0fGetJwksResponse\x12,\n\x04keys\x18\x01 \x03(\x0b\x32\x1e.popcorn.gateway.v1.JsonWebKey\"c\n\nJsonWebKey\x12\x0b\n\x03kty\x18\x01 \x01(\t\x12\x0b\n\x03\x63rv\x18\x02 \x01(\t\x12\t\n\x01x\x18\x03 \x01(\t\x12\t\n\x01y\x18\x04 \x01(\t\x12\x0b\n\x03kid\x18\x05 \x01(\t\x12\x0b\n\x03use\x18\x06 \x01(\t\x12\x0b\n\x03\x61lg\x18\x07 \x01(\t2\xbc\x06\n\x0b\x41uthService\x12o\n\x06SignIn\x12!.popcorn.gateway.v1.SignInRequest\x1a\".popcorn.gateway.v1.SignInResponse\"\x1e\x88\xc9\x18\x01\x82\xd3\xe4\x93\x02\x14\"\x0f/v1/auth:signIn:\x01*\x12\x8b\x01\n\rSignInAsGuest\x12(.popcorn.gateway.v1.SignInAsGuestRequest\x1a).popcorn.gateway.v1.SignInAsGuestResponse\"%\x88\xc9\x18\x01\x82\xd3\xe4\x93\x02\x1b\"\x16/v1/auth:signInAsGuest:\x01*\x12\x88\x01\n\x0eRefreshSession\x12).popcorn.gateway.v1.RefreshSessionRequest\x1a*.popcorn.gateway.v1.RefreshSessionResponse\"\x1f\x88\xc9\x18\x01\x82\xd3\xe4\x93\x02\x15\"\x10/v1/auth:refresh:\x01*\x12s\n\x07SignOut\x12\".popcorn.gateway.v1.SignOutRequest\x1a#.popcorn.gateway.v1.SignOutResponse\"\x1f\x88\xc9\x18\x02\x82\xd3\xe4\x93\x02\x15\"\x10/v1/auth:signOut:\x01*\x12\xb2\x01\n\x18ReceiveAppleNotification\x12\x33.popcorn.gateway.v1.ReceiveAppleNotificationRequest\x1a\x34.popcorn.gateway.v1.ReceiveAppleNotificationResponse\"+\x88\xc9\x18\x01\x82\xd3\xe4\x93\x02!\"\x1c/v1/auth/apple/notifications:\x01*\x12y\n\x07GetJwks\x12\".popcorn.gateway.v1.GetJwksRequest\x1a#.popcorn.gateway.v1.GetJwksResponse\"%\x90\x02\x01\x88\xc9\x18\x01\x82\xd3\xe4\x93\x02\x18\x12\x16/.well-known/jwks.jsonb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dpopcorn/gateway/v1/auth.proto\x12\x12popcorn.gateway.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a popcorn/gateway/v1/account.proto\x1a popcorn/options/v1/options.proto\"\xb2\x01\n\x06Tokens\x12\x14\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\t\x12<\n\x18\x61\x63\x63\x65ss_token_expire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rrefresh_token\x18\x03 \x01(\t\x12=\n\x19refresh_token_expire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xd2\x01\n\rSignInRequest\x12.\n\x08provider\x18\x01 \x01(\x0e\x32\x1c.popcorn.gateway.v1.Provider\x12\x10\n\x08id_token\x18\x02 \x01(\t\x12\x1a\n\x12\x61uthorization_code\x18\x03 \x01(\t\x12\x15\n\rcode_verifier\x18\x04 \x01(\t\x12\x14\n\x0credirect_uri\x18\x05 \x01(\t\x12\r\n\x05nonce\x18\x06 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x07 \x01(\t\x12\x11\n\tclient_id\x18\x08 \x01(\t\"\x7f\n\x0eSignInResponse\x12*\n\x06tokens\x18\x01 \x01(\x0b\x32\x1a.popcorn.gateway.v1.Tokens\x12,\n\x07\x61\x63\x63ount\x18\x02 \x01(\x0b\x32\x1b.popcorn.gateway.v1.Account\x12\x13\n\x0bnew_account\x18\x03 \x01(\x08\",\n\x14SignInAsGuestRequest\x12\x14\n\x0c\x64isplay_name\x18\x01 \x01(\t\"q\n\x15SignInAsGuestResponse\x12*\n\x06tokens\x18\x01 \x01(\x0b\x32\x1a.popcorn.gateway.v1.Tokens\x12,\n\x07\x61\x63\x63ount\x18\x02 \x01(\x0b\x32\x1b.popcorn.gateway.v1.Account\".\n\x15RefreshSessionRequest\x12\x15\n\rrefresh_token\x18\x01 \x01(\t\"D\n\x16RefreshSessionResponse\x12*\n\x06tokens\x18\x01 \x01(\x0b\x32\x1a.popcorn.gateway.v1.Tokens\"&\n\x0eSignOutRequest\x12\x14\n\x0c\x61ll_sessions\x18\x01 \x01(\x08\")\n\x0fSignOutResponse\x12\x16\n\x0e\x65nded_sessions\x18\x01 \x01(\x05\"2\n\x1fReceiveAppleNotificationRequest\x12\x0f\n\x07payload\x18\x01 \x01(\t\"\"\n ReceiveAppleNotificationResponse\"\x10\n\x0eGetJwksRequest\"?\n\x0fGetJwksResponse\x12,\n\x04keys\x18\x01 \x03(\x0b\x32\x1e.popcorn.gateway.v1.JsonWebKey\"c\n\nJsonWebKey\x12\x0b\n\x03kty\x18\x01 \x01(\t\x12\x0b\n\x03\x63rv\x18\x02 \x01(\t\x12\t\n\x01x\x18\x03 \x01(\t\x12\t\n\x01y\x18\x04 \x01(\t\x12\x0b\n\x03kid\x18\x05 \x01(\t\x12\x0b\n\x03use\x18\x06 \x01(\t\x12\x0b\n\x03\x61lg\x18\x07 \x01(\t2\xbc\x06\n\x0b\x41uthService\x12o\n\x06SignIn\x12!.popcorn.gateway.v1.SignInRequest\x1a\".popcorn.gateway.v1.SignInResponse\"\x1e\x88\xc9\x18\x01\x82\xd3\xe4\x93\x02\x14\"\x0f/v1/auth:signIn:\x01*\x12\x8b\x01\n\rSignInAsGuest\x12(.popcorn.gateway.v1.SignInAsGuestRequest\x1a).popcorn.gateway.v1.SignInAsGuestResponse\"%\x88\xc9\x18\x01\x82\xd3\xe4\x93\x02\x1b\"\x16/v1/auth:signInAsGuest:\x01*\x12\x88\x01\n\x0eRefreshSession\x12).popcorn.gateway.v1.RefreshSessionRequest\x1a*.popcorn.gateway.v1.RefreshSessionResponse\"\x1f\x88\xc9\x18\x01\x82\xd3\xe4\x93\x02\x15\"\x10/v1/auth:refresh:\x01*\x12s\n\x07SignOut\x12\".popcorn.gateway.v1.SignOutRequest\x1a#.popcorn.gateway.v1.SignOutResponse\"\x1f\x88\xc9\x18\x02\x82\xd3\xe4\x93\x02\x15\"\x10/v1/auth:signOut:\x01*\x12\xb2\x01\n\x18ReceiveAppleNotification\x12\x33.popcorn.gateway.v1.ReceiveAppleNotificationRequest\x1a\x34.popcorn.gateway.v1.ReceiveAppleNotificationResponse\"+\x88\xc9\x18\x01\x82\xd3\xe4\x93\x02!\"\x1c/v1/auth/apple/notifications:\x01*\x12y\n\x07GetJwks\x12\".popcorn.gateway.v1.GetJwksRequest\x1a#.popcorn.gateway.v1.GetJwksResponse\"%\x90\x02\x01\x88\xc9\x18\x01\x82\xd3\xe4\x93\x02\x18\x12\x16/.well-known/jwks.jsonb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -50,31 +50,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TOKENS']._serialized_start=185
   _globals['_TOKENS']._serialized_end=363
   _globals['_SIGNINREQUEST']._serialized_start=366
-  _globals['_SIGNINREQUEST']._serialized_end=557
-  _globals['_SIGNINRESPONSE']._serialized_start=559
-  _globals['_SIGNINRESPONSE']._serialized_end=686
-  _globals['_SIGNINASGUESTREQUEST']._serialized_start=688
-  _globals['_SIGNINASGUESTREQUEST']._serialized_end=732
-  _globals['_SIGNINASGUESTRESPONSE']._serialized_start=734
-  _globals['_SIGNINASGUESTRESPONSE']._serialized_end=847
-  _globals['_REFRESHSESSIONREQUEST']._serialized_start=849
-  _globals['_REFRESHSESSIONREQUEST']._serialized_end=895
-  _globals['_REFRESHSESSIONRESPONSE']._serialized_start=897
-  _globals['_REFRESHSESSIONRESPONSE']._serialized_end=965
-  _globals['_SIGNOUTREQUEST']._serialized_start=967
-  _globals['_SIGNOUTREQUEST']._serialized_end=1005
-  _globals['_SIGNOUTRESPONSE']._serialized_start=1007
-  _globals['_SIGNOUTRESPONSE']._serialized_end=1048
-  _globals['_RECEIVEAPPLENOTIFICATIONREQUEST']._serialized_start=1050
-  _globals['_RECEIVEAPPLENOTIFICATIONREQUEST']._serialized_end=1100
-  _globals['_RECEIVEAPPLENOTIFICATIONRESPONSE']._serialized_start=1102
-  _globals['_RECEIVEAPPLENOTIFICATIONRESPONSE']._serialized_end=1136
-  _globals['_GETJWKSREQUEST']._serialized_start=1138
-  _globals['_GETJWKSREQUEST']._serialized_end=1154
-  _globals['_GETJWKSRESPONSE']._serialized_start=1156
-  _globals['_GETJWKSRESPONSE']._serialized_end=1219
-  _globals['_JSONWEBKEY']._serialized_start=1221
-  _globals['_JSONWEBKEY']._serialized_end=1320
-  _globals['_AUTHSERVICE']._serialized_start=1323
-  _globals['_AUTHSERVICE']._serialized_end=2151
+  _globals['_SIGNINREQUEST']._serialized_end=576
+  _globals['_SIGNINRESPONSE']._serialized_start=578
+  _globals['_SIGNINRESPONSE']._serialized_end=705
+  _globals['_SIGNINASGUESTREQUEST']._serialized_start=707
+  _globals['_SIGNINASGUESTREQUEST']._serialized_end=751
+  _globals['_SIGNINASGUESTRESPONSE']._serialized_start=753
+  _globals['_SIGNINASGUESTRESPONSE']._serialized_end=866
+  _globals['_REFRESHSESSIONREQUEST']._serialized_start=868
+  _globals['_REFRESHSESSIONREQUEST']._serialized_end=914
+  _globals['_REFRESHSESSIONRESPONSE']._serialized_start=916
+  _globals['_REFRESHSESSIONRESPONSE']._serialized_end=984
+  _globals['_SIGNOUTREQUEST']._serialized_start=986
+  _globals['_SIGNOUTREQUEST']._serialized_end=1024
+  _globals['_SIGNOUTRESPONSE']._serialized_start=1026
+  _globals['_SIGNOUTRESPONSE']._serialized_end=1067
+  _globals['_RECEIVEAPPLENOTIFICATIONREQUEST']._serialized_start=1069
+  _globals['_RECEIVEAPPLENOTIFICATIONREQUEST']._serialized_end=1119
+  _globals['_RECEIVEAPPLENOTIFICATIONRESPONSE']._serialized_start=1121
+  _globals['_RECEIVEAPPLENOTIFICATIONRESPONSE']._serialized_end=1155
+  _globals['_GETJWKSREQUEST']._serialized_start=1157
+  _globals['_GETJWKSREQUEST']._serialized_end=1173
+  _globals['_GETJWKSRESPONSE']._serialized_start=1175
+  _globals['_GETJWKSRESPONSE']._serialized_end=1238
+  _globals['_JSONWEBKEY']._serialized_start=1240
+  _globals['_JSONWEBKEY']._serialized_end=1339
+  _globals['_AUTHSERVICE']._serialized_start=1342
+  _globals['_AUTHSERVICE']._serialized_end=2170
 # @@protoc_insertion_point(module_scope)

@@ -75,16 +75,19 @@ class SignInRequest(_message.Message):
     REDIRECT_URI_FIELD_NUMBER: _builtins.int
     NONCE_FIELD_NUMBER: _builtins.int
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+    CLIENT_ID_FIELD_NUMBER: _builtins.int
     provider: _account_pb2.Provider.ValueType
     """Who vouches."""
     id_token: _builtins.str
     """The provider's ID token (Google) or identity token (Apple), up to 8,192 characters."""
     authorization_code: _builtins.str
-    """The provider's authorization code, up to 2,048 characters. Answers UNIMPLEMENTED so far: sign in with `id_token`."""
+    """The provider's authorization code, up to 2,048 characters, good for one call. With Apple prefer it to the token: only
+    so can we tell Apple when the person leaves.
+    """
     code_verifier: _builtins.str
-    """The verifier of the code's challenge (PKCE, RFC 7636), 43 to 128 characters; with a code only."""
+    """The verifier of the code's challenge (PKCE, RFC 7636), 43 to 128 characters; with a code only. Google's codes need one."""
     redirect_uri: _builtins.str
-    """The redirect URI that the code was asked for with; with a code only."""
+    """The redirect URI that the code was asked for with, up to 2,048 characters; with a code only."""
     nonce: _builtins.str
     """The nonce that the app asked the provider to put into the token. The token must hold the same one; where the app
     sends none, the token's is not looked at.
@@ -92,6 +95,10 @@ class SignInRequest(_message.Message):
     display_name: _builtins.str
     """What to call a new account, 1 to 50 characters. Apple tells a name to the app alone, and only at the first sign-in.
     Empty: the name in the token, otherwise "Film Fan".
+    """
+    client_id: _builtins.str
+    """Our client id that the code was asked for with, up to 255 characters; with a code only. Empty: the first one that the
+    deployment is configured with.
     """
     def __init__(
         self,
@@ -103,10 +110,11 @@ class SignInRequest(_message.Message):
         redirect_uri: _builtins.str = ...,
         nonce: _builtins.str = ...,
         display_name: _builtins.str = ...,
+        client_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorization_code", b"authorization_code", "code_verifier", b"code_verifier", "display_name", b"display_name", "id_token", b"id_token", "nonce", b"nonce", "provider", b"provider", "redirect_uri", b"redirect_uri"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorization_code", b"authorization_code", "client_id", b"client_id", "code_verifier", b"code_verifier", "display_name", b"display_name", "id_token", b"id_token", "nonce", b"nonce", "provider", b"provider", "redirect_uri", b"redirect_uri"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -296,7 +304,7 @@ class ReceiveAppleNotificationRequest(_message.Message):
 
     PAYLOAD_FIELD_NUMBER: _builtins.int
     payload: _builtins.str
-    """A JWT signed by Apple."""
+    """A JWT signed by Apple, up to 16,384 characters."""
     def __init__(
         self,
         *,

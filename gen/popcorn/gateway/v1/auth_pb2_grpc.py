@@ -75,8 +75,11 @@ class AuthServiceServicer:
         """Signs in with what Google or Apple gave the app. The first sign-in makes an account, and the answer says so.
 
         UNAUTHENTICATED when the provider's token does not convince: INVALID_IDENTITY_TOKEN, with the check that failed in
-        the metadata's `check` (signature, issuer, audience, expiry, nonce, ...). UNAVAILABLE
-        (DEPENDENCY_UNAVAILABLE) when the provider's keys cannot be had now: the app tries again.
+        the metadata's `check` (signature, issuer, audience, expiry, nonce, email, email_verified, ...); and when the provider
+        does not take the code: INVALID_AUTHORIZATION_CODE, as for one that was used before. FAILED_PRECONDITION
+        (CODE_SIGN_IN_NOT_CONFIGURED) for a code of a provider whose codes this deployment cannot trade. UNAVAILABLE
+        (DEPENDENCY_UNAVAILABLE) when the provider does not answer now: the app tries again, with the same token, or with a
+        new code.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -109,7 +112,11 @@ class AuthServiceServicer:
 
     def ReceiveAppleNotification(self, request, context):
         """Where Apple tells us of changes: consent revoked, Apple account deleted, e-mail forwarding on or off. Called by
-        Apple's servers; the payload's signature is the proof.
+        Apple's servers; the payload's signature is the proof. Each counts once, however often it comes, and one that we do not
+        understand is answered like the others.
+
+        UNAUTHENTICATED (INVALID_NOTIFICATION) when it does not come from Apple, or is for another app; the check that failed
+        stands in the metadata's `check`. UNAVAILABLE (DEPENDENCY_UNAVAILABLE) when Apple's keys cannot be had now.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

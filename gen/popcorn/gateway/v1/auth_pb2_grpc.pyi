@@ -41,8 +41,11 @@ class AuthServiceStub:
     """Signs in with what Google or Apple gave the app. The first sign-in makes an account, and the answer says so.
 
     UNAUTHENTICATED when the provider's token does not convince: INVALID_IDENTITY_TOKEN, with the check that failed in
-    the metadata's `check` (signature, issuer, audience, expiry, nonce, ...). UNAVAILABLE
-    (DEPENDENCY_UNAVAILABLE) when the provider's keys cannot be had now: the app tries again.
+    the metadata's `check` (signature, issuer, audience, expiry, nonce, email, email_verified, ...); and when the provider
+    does not take the code: INVALID_AUTHORIZATION_CODE, as for one that was used before. FAILED_PRECONDITION
+    (CODE_SIGN_IN_NOT_CONFIGURED) for a code of a provider whose codes this deployment cannot trade. UNAVAILABLE
+    (DEPENDENCY_UNAVAILABLE) when the provider does not answer now: the app tries again, with the same token, or with a
+    new code.
     """
     SignInAsGuest: _grpc.UnaryUnaryMultiCallable[_auth_pb2.SignInAsGuestRequest, _auth_pb2.SignInAsGuestResponse]
     """Lets somebody play with nothing but a name. A guest may join rooms and swipe, keeps nothing, and can become an
@@ -58,7 +61,11 @@ class AuthServiceStub:
     """Ends the caller's session, or all sessions of the account. Within 5 seconds its tokens are refused everywhere."""
     ReceiveAppleNotification: _grpc.UnaryUnaryMultiCallable[_auth_pb2.ReceiveAppleNotificationRequest, _auth_pb2.ReceiveAppleNotificationResponse]
     """Where Apple tells us of changes: consent revoked, Apple account deleted, e-mail forwarding on or off. Called by
-    Apple's servers; the payload's signature is the proof.
+    Apple's servers; the payload's signature is the proof. Each counts once, however often it comes, and one that we do not
+    understand is answered like the others.
+
+    UNAUTHENTICATED (INVALID_NOTIFICATION) when it does not come from Apple, or is for another app; the check that failed
+    stands in the metadata's `check`. UNAVAILABLE (DEPENDENCY_UNAVAILABLE) when Apple's keys cannot be had now.
     """
     GetJwks: _grpc.UnaryUnaryMultiCallable[_auth_pb2.GetJwksRequest, _auth_pb2.GetJwksResponse]
     """The public keys that our access tokens are signed with, as a JSON Web Key Set (RFC 7517)."""
@@ -72,8 +79,11 @@ class AuthServiceAsyncStub(AuthServiceStub):
     """Signs in with what Google or Apple gave the app. The first sign-in makes an account, and the answer says so.
 
     UNAUTHENTICATED when the provider's token does not convince: INVALID_IDENTITY_TOKEN, with the check that failed in
-    the metadata's `check` (signature, issuer, audience, expiry, nonce, ...). UNAVAILABLE
-    (DEPENDENCY_UNAVAILABLE) when the provider's keys cannot be had now: the app tries again.
+    the metadata's `check` (signature, issuer, audience, expiry, nonce, email, email_verified, ...); and when the provider
+    does not take the code: INVALID_AUTHORIZATION_CODE, as for one that was used before. FAILED_PRECONDITION
+    (CODE_SIGN_IN_NOT_CONFIGURED) for a code of a provider whose codes this deployment cannot trade. UNAVAILABLE
+    (DEPENDENCY_UNAVAILABLE) when the provider does not answer now: the app tries again, with the same token, or with a
+    new code.
     """
     SignInAsGuest: _aio.UnaryUnaryMultiCallable[_auth_pb2.SignInAsGuestRequest, _auth_pb2.SignInAsGuestResponse]  # type: ignore[assignment]
     """Lets somebody play with nothing but a name. A guest may join rooms and swipe, keeps nothing, and can become an
@@ -89,7 +99,11 @@ class AuthServiceAsyncStub(AuthServiceStub):
     """Ends the caller's session, or all sessions of the account. Within 5 seconds its tokens are refused everywhere."""
     ReceiveAppleNotification: _aio.UnaryUnaryMultiCallable[_auth_pb2.ReceiveAppleNotificationRequest, _auth_pb2.ReceiveAppleNotificationResponse]  # type: ignore[assignment]
     """Where Apple tells us of changes: consent revoked, Apple account deleted, e-mail forwarding on or off. Called by
-    Apple's servers; the payload's signature is the proof.
+    Apple's servers; the payload's signature is the proof. Each counts once, however often it comes, and one that we do not
+    understand is answered like the others.
+
+    UNAUTHENTICATED (INVALID_NOTIFICATION) when it does not come from Apple, or is for another app; the check that failed
+    stands in the metadata's `check`. UNAVAILABLE (DEPENDENCY_UNAVAILABLE) when Apple's keys cannot be had now.
     """
     GetJwks: _aio.UnaryUnaryMultiCallable[_auth_pb2.GetJwksRequest, _auth_pb2.GetJwksResponse]  # type: ignore[assignment]
     """The public keys that our access tokens are signed with, as a JSON Web Key Set (RFC 7517)."""
@@ -106,8 +120,11 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         """Signs in with what Google or Apple gave the app. The first sign-in makes an account, and the answer says so.
 
         UNAUTHENTICATED when the provider's token does not convince: INVALID_IDENTITY_TOKEN, with the check that failed in
-        the metadata's `check` (signature, issuer, audience, expiry, nonce, ...). UNAVAILABLE
-        (DEPENDENCY_UNAVAILABLE) when the provider's keys cannot be had now: the app tries again.
+        the metadata's `check` (signature, issuer, audience, expiry, nonce, email, email_verified, ...); and when the provider
+        does not take the code: INVALID_AUTHORIZATION_CODE, as for one that was used before. FAILED_PRECONDITION
+        (CODE_SIGN_IN_NOT_CONFIGURED) for a code of a provider whose codes this deployment cannot trade. UNAVAILABLE
+        (DEPENDENCY_UNAVAILABLE) when the provider does not answer now: the app tries again, with the same token, or with a
+        new code.
         """
 
     @_abc_1.abstractmethod
@@ -147,7 +164,11 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_auth_pb2.ReceiveAppleNotificationResponse, _abc.Awaitable[_auth_pb2.ReceiveAppleNotificationResponse]]:
         """Where Apple tells us of changes: consent revoked, Apple account deleted, e-mail forwarding on or off. Called by
-        Apple's servers; the payload's signature is the proof.
+        Apple's servers; the payload's signature is the proof. Each counts once, however often it comes, and one that we do not
+        understand is answered like the others.
+
+        UNAUTHENTICATED (INVALID_NOTIFICATION) when it does not come from Apple, or is for another app; the check that failed
+        stands in the metadata's `check`. UNAVAILABLE (DEPENDENCY_UNAVAILABLE) when Apple's keys cannot be had now.
         """
 
     @_abc_1.abstractmethod
