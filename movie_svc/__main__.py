@@ -13,7 +13,7 @@ from mesh.clock import Clock, utc_now
 from mesh.page_tokens import PageTokens
 from mesh.server import ServerOptions, Service, run, serve
 from mesh.settings import load
-from movie_svc.catalogue import FILM_POLICY, GENRES_POLICY, PAGE_POLICY
+from movie_svc.catalogue import FILM_POLICY, GENRES_POLICY, PAGE_POLICY, PROVIDERS_POLICY
 from movie_svc.messages import Presenter
 from movie_svc.servicer import FilmCatalogue, MovieServicer
 from movie_svc.settings import MovieSettings
@@ -26,6 +26,7 @@ NAME = "movie_svc"
 
 _PAGES_IN_MEMORY = 500
 _GENRE_LISTS_IN_MEMORY = 100
+_PROVIDER_LISTS_IN_MEMORY = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,14 @@ async def parts(settings: MovieSettings, *, clock: Clock = utc_now) -> AsyncIter
             clock=clock,
             most_in_memory=_PAGES_IN_MEMORY,
         ),
+        discoveries=Shelf(
+            store=store.pages,
+            fetch=tmdb.discover,
+            present=lambda _, page: page,
+            policy=PAGE_POLICY,
+            clock=clock,
+            most_in_memory=_PAGES_IN_MEMORY,
+        ),
         genres=Shelf(
             store=store.genres,
             fetch=tmdb.genres,
@@ -84,6 +93,14 @@ async def parts(settings: MovieSettings, *, clock: Clock = utc_now) -> AsyncIter
             policy=GENRES_POLICY,
             clock=clock,
             most_in_memory=_GENRE_LISTS_IN_MEMORY,
+        ),
+        providers=Shelf(
+            store=store.providers,
+            fetch=tmdb.providers,
+            present=lambda _, providers: providers,
+            policy=PROVIDERS_POLICY,
+            clock=clock,
+            most_in_memory=_PROVIDER_LISTS_IN_MEMORY,
         ),
     )
     tokens = PageTokens(settings.page_token_key.get_secret_value().encode())

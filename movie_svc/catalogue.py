@@ -5,19 +5,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Generic, TypeVar
+from unicodedata import combining, normalize
 
 from movie_svc.films import (
     LAST_PAGE,
     ROWS_A_PAGE,
     Film,
     FilmsUnavailable,
+    Filter,
     Genre,
     ListPage,
     MovieNotFound,
+    Provider,
     Summary,
 )
-from movie_svc.keys import FilmKey, GenresKey, ListKey, SearchKey, TrendingKey
-from movie_svc.languages import Reader
+from movie_svc.keys import (
+    DiscoverKey,
+    FilmKey,
+    GenresKey,
+    ListKey,
+    ProvidersKey,
+    SearchKey,
+    TrendingKey,
+)
+from movie_svc.languages import FALLBACK_LANGUAGE, Reader, with_country
 from movie_svc.shelf import Policy, Shelf
 
 S = TypeVar("S")
@@ -26,7 +37,10 @@ FILM_POLICY: Final = Policy(fresh=timedelta(days=7), kept=timedelta(days=180), m
 PAGE_POLICY: Final = Policy(fresh=timedelta(hours=1), kept=timedelta(days=1), missing=timedelta(minutes=1))
 GENRES_POLICY: Final = Policy(fresh=timedelta(days=1), kept=timedelta(days=30), missing=timedelta(minutes=1))
 
+PROVIDERS_POLICY: Final = GENRES_POLICY
+
 Genres = tuple[Genre, ...]
+Providers = tuple[Provider, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +64,17 @@ class Catalogue(Generic[S]):
         films: Shelf[FilmKey, Film, S],
         searches: Shelf[SearchKey, ListPage, ListPage],
         trending: Shelf[TrendingKey, ListPage, ListPage],
+        discoveries: Shelf[DiscoverKey, ListPage, ListPage],
         genres: Shelf[GenresKey, Genres, dict[int, str]],
+        providers: Shelf[ProvidersKey, Providers, Providers],
     ) -> None:
         """Take the shelves."""
         self._films = films
         self._searches = searches
         self._trending = trending
+        self._discoveries = discoveries
         self._genres = genres
+        self._providers = providers
 
     async def film(self, movie_id: int, reader: Reader, *, patience: float) -> S:
         """Return a film.
@@ -111,12 +129,43 @@ class Catalogue(Generic[S]):
         pages = [TrendingKey(reader.language, page) for page in _pages(offset, size)]
         return await self._rows(self._trending, pages, reader, offset=offset, size=size, patience=patience)
 
+    async def discover(
+        self, wanted: Filter, reader: Reader, *, offset: int, size: int, patience: float
+    ) -> Rows:
+        """Return films that pass a filter, the popular first; arguments and errors as in `search`."""
+        pages = [DiscoverKey.of(wanted, reader, page) for page in _pages(offset, size)]
+        return await self._rows(self._discoveries, pages, reader, offset=offset, size=size, patience=patience)
+
+    async def genres(self, reader: Reader, *, patience: float) -> Genres:
+        """Return all genres by name, in the best liked language that TMDB has names in, or else in English.
+
+        Raises:
+            FilmsUnavailable: They are not cached, and TMDB does not give them in time.
+        """
+        give_up_at = asyncio.get_running_loop().time() + patience
+        for language in dict.fromkeys(map(with_country, (*reader.languages, FALLBACK_LANGUAGE))):
+            named = await self._genres.get(GenresKey(language), patience=_left(give_up_at))
+            if named:
+                genres = (Genre(genre_id, name) for genre_id, name in named.items())
+                return tuple(sorted(genres, key=lambda genre: _in_order(genre.name)))
+        raise FilmsUnavailable
+
+    async def providers(self, reader: Reader, *, patience: float) -> Providers:
+        """Return all services one can watch films on in the reader's region, in JustWatch's order.
+
+        Raises:
+            FilmsUnavailable: They are not cached, and TMDB does not give them in time.
+        """
+        return await self._providers.get(ProvidersKey(reader.region), patience=patience) or ()
+
     async def settle(self) -> None:
         """Wait until nothing is being fetched or written any more."""
         await self._films.settle()
         await self._searches.settle()
         await self._trending.settle()
+        await self._discoveries.settle()
         await self._genres.settle()
+        await self._providers.settle()
 
     async def _rows(
         self,
@@ -153,7 +202,7 @@ class Catalogue(Generic[S]):
     async def _genre_names(self, reader: Reader, give_up_at: float) -> dict[int, str]:
         """Return what TMDB's lists leave out; a list without the names of genres is still a list."""
         try:
-            return await self._genres.get(GenresKey(reader.language), patience=_left(give_up_at)) or {}
+            return {genre.id: genre.name for genre in await self.genres(reader, patience=_left(give_up_at))}
         except FilmsUnavailable:
             return {}
 
@@ -165,6 +214,11 @@ def _pages(offset: int, size: int) -> list[int]:
     """Return TMDB's pages, from 1, that the rows from `offset` on stand on."""
     first, last = offset // ROWS_A_PAGE + 1, (offset + size - 1) // ROWS_A_PAGE + 1
     return list(range(first, min(last, LAST_PAGE) + 1))
+
+
+def _in_order(name: str) -> str:
+    """Return what a name is sorted by: without accents and case, so that "Épouvante" stands at E."""
+    return "".join(char for char in normalize("NFKD", name) if not combining(char)).casefold()
 
 
 def _left(give_up_at: float) -> float:

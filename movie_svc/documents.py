@@ -84,6 +84,16 @@ def genres_from(document: Document) -> tuple[Genre, ...]:
     return tuple(Genre(**genre) for genre in document["genres"])
 
 
+def providers_document(providers: tuple[Provider, ...]) -> dict[str, Any]:
+    """Return all providers of a region as a dictionary."""
+    return {"providers": [asdict(provider) for provider in providers]}
+
+
+def providers_from(document: Document) -> tuple[Provider, ...]:
+    """Return the providers that `providers_document` wrote; raises as `film_from` does."""
+    return tuple(Provider(**provider) for provider in document["providers"])
+
+
 _PLAIN_FILM_FIELDS: Final = (
     *("id", "original_title", "original_language", "rating", "vote_count", "popularity"),
     *("poster_path", "backdrop_path", "runtime_minutes", "certification", "imdb_id"),

@@ -192,6 +192,27 @@ class Summary:
     backdrop_path: str
 
 
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which films to discover: all that is set must hold. Equal filters find the same films."""
+
+    genre_ids: tuple[int, ...] = ()
+    """All of them; ascending, none twice."""
+    year_from: int = 0
+    """0 for any, here and below."""
+    year_to: int = 0
+    max_runtime_minutes: int = 0
+    min_rating: float = 0.0
+    """0 to 10; above 0 it takes `VOTES_TO_BE_RATED` votes too."""
+    provider_ids: tuple[int, ...] = ()
+    """One of them, in the reader's region; ascending, none twice."""
+    original_language: str = ""
+    """ISO 639-1."""
+
+
+VOTES_TO_BE_RATED: Final = 50
+"""A mean of fewer votes says nothing."""
+
 ROWS_A_PAGE: Final = 20
 """How many rows a page of TMDB's lists has."""
 LAST_PAGE: Final = 500

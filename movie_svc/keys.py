@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from movie_svc.films import Filter
 from movie_svc.languages import Reader
 
 
@@ -50,6 +51,45 @@ class TrendingKey:
 
 
 @dataclass(frozen=True, slots=True)
+class DiscoverKey:
+    """One of TMDB's pages of the films that pass a filter."""
+
+    filter: Filter
+    language: str
+    region: str
+    """Empty unless the filter asks for it."""
+    page: int
+
+    @classmethod
+    def of(cls, wanted: Filter, reader: Reader, page: int) -> "DiscoverKey":
+        """Return the key for a reader; those in other regions share it where the region decides nothing."""
+        region = reader.region if wanted.provider_ids else ""
+        return cls(wanted, reader.language, region, page)
+
+    @property
+    def name(self) -> str:
+        """Begins with `discover/`."""
+        wanted = self.filter
+        genres = ",".join(map(str, wanted.genre_ids))
+        providers = "|".join(map(str, wanted.provider_ids))
+        years = f"{wanted.year_from}-{wanted.year_to}"
+        rest = f"{wanted.max_runtime_minutes}/{wanted.min_rating}/{providers}/{wanted.original_language}"
+        return f"discover/{self.language}/{self.region}/{self.page}/{genres}/{years}/{rest}"
+
+
+@dataclass(frozen=True, slots=True)
+class ProvidersKey:
+    """All services one can watch films on in a region."""
+
+    region: str
+
+    @property
+    def name(self) -> str:
+        """Begins with `providers/`."""
+        return f"providers/{self.region}"
+
+
+@dataclass(frozen=True, slots=True)
 class GenresKey:
     """All genres, named in a language."""
 
@@ -61,4 +101,4 @@ class GenresKey:
         return f"genres/{self.language}"
 
 
-ListKey = SearchKey | TrendingKey
+ListKey = SearchKey | TrendingKey | DiscoverKey

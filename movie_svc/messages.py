@@ -10,7 +10,7 @@ from typing import Any, Final
 from mesh.checks import Checks
 from movie_svc import films
 from movie_svc.catalogue import Rows
-from movie_svc.films import Film, Summary
+from movie_svc.films import Film, Filter, Summary
 from movie_svc.keys import FilmKey
 from movie_svc.languages import Reader, language_of_row, show
 from popcorn.movie.v1 import movie_pb2
@@ -22,10 +22,13 @@ MOST_LANGUAGES: Final = 10
 MOST_IN_A_BATCH: Final = 500
 MOST_A_PAGE: Final = 20
 LONGEST_QUERY: Final = 200
+MOST_GENRES: Final = 10
+MOST_PROVIDERS: Final = 20
 FIRST_YEAR: Final = 1870
 LAST_YEAR: Final = 2200
 
 _TAG = re.compile(r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{1,8}){0,4}")
+_LANGUAGE = re.compile(r"[a-z]{2}")
 _REGION = re.compile(r"[A-Za-z]{2}")
 
 _POSTER_SIZES: Final = ("w154", "w342", "w780", "original")
@@ -74,6 +77,39 @@ def read_year(checks: Checks, field: str, year: int) -> int:
     return year
 
 
+def read_filter(checks: Checks, wanted: movie_pb2.MovieFilter) -> Filter:
+    """Return which films to discover; what cannot be read is noted as `filter...`."""
+    year_from = read_year(checks, "filter.year_from", wanted.year_from)
+    year_to = read_year(checks, "filter.year_to", wanted.year_to)
+    in_order = not (year_from and year_to) or year_from <= year_to
+    checks.require(in_order, "filter.year_to", "YEARS_REVERSED", "Must not be before year_from.")
+    minutes = wanted.max_runtime_minutes
+    checks.require(minutes >= 0, "filter.max_runtime_minutes", "NEGATIVE", "Must be 0 or more.")
+    rated = 0 <= wanted.min_rating <= 10  # false for NaN as well
+    checks.require(rated, "filter.min_rating", "RATING_OUT_OF_RANGE", "Must be 0 to 10.")
+    language = wanted.original_language.lower()
+    coded = not language or _LANGUAGE.fullmatch(language) is not None
+    checks.require(
+        coded, "filter.original_language", "INVALID_LANGUAGE", 'Must be an ISO 639-1 code such as "de".'
+    )
+    return Filter(
+        genre_ids=_read_ids(checks, "filter.genre_ids", wanted.genre_ids, most=MOST_GENRES),
+        year_from=year_from,
+        year_to=year_to,
+        max_runtime_minutes=minutes,
+        min_rating=wanted.min_rating if rated else 0.0,
+        provider_ids=_read_ids(checks, "filter.provider_ids", wanted.provider_ids, most=MOST_PROVIDERS),
+        original_language=language,
+    )
+
+
+def _read_ids(checks: Checks, field: str, ids: Sequence[int], *, most: int) -> tuple[int, ...]:
+    checks.require(len(ids) <= most, field, "TOO_MANY", f"Must have at most {most} entries.")
+    for place, number in enumerate(ids[:most]):
+        checks.require(number >= 1, f"{field}[{place}]", "INVALID_ID", "Must be a whole number from 1.")
+    return tuple(sorted(set(ids)))
+
+
 @dataclass(frozen=True, slots=True)
 class Presenter:
     """Makes the contract's films."""
@@ -115,6 +151,17 @@ class Presenter:
         """Return a list's films, without details."""
         return [self._row(row, rows.genres, reader) for row in rows.rows]
 
+    def providers(self, providers: Sequence[films.Provider]) -> list[movie_pb2.WatchProvider]:
+        """Return services one can watch films on."""
+        return [
+            movie_pb2.WatchProvider(
+                id=provider.id,
+                name=provider.name,
+                logo_url=f"{self.image_url}/{_LOGO_SIZE}{provider.logo_path}" if provider.logo_path else "",
+            )
+            for provider in providers
+        ]
+
     def _row(self, row: Summary, genres: Mapping[int, str], reader: Reader) -> movie_pb2.Movie:
         movie = movie_pb2.Movie(
             id=row.id,
@@ -147,28 +194,22 @@ class Presenter:
         return movie_pb2.WatchOptions(
             region=watch.region,
             link=watch.link,
-            subscription=self._providers(watch.subscription),
-            free=self._providers(watch.free),
-            ads=self._providers(watch.ads),
-            rent=self._providers(watch.rent),
-            buy=self._providers(watch.buy),
+            subscription=self.providers(watch.subscription),
+            free=self.providers(watch.free),
+            ads=self.providers(watch.ads),
+            rent=self.providers(watch.rent),
+            buy=self.providers(watch.buy),
         )
-
-    def _providers(self, providers: tuple[films.Provider, ...]) -> list[movie_pb2.WatchProvider]:
-        return [
-            movie_pb2.WatchProvider(
-                id=provider.id,
-                name=provider.name,
-                logo_url=f"{self.image_url}/{_LOGO_SIZE}{provider.logo_path}" if provider.logo_path else "",
-            )
-            for provider in providers
-        ]
 
 
 def attribution(movies: Sequence[movie_pb2.Movie]) -> movie_pb2.Attribution:
     """Return the notices that have to be shown with these films."""
-    credited = any(movie.HasField("watch") for movie in movies)
-    return movie_pb2.Attribution(tmdb=TMDB_NOTICE, justwatch=JUSTWATCH_CREDIT if credited else "")
+    return notices(where_to_watch=any(movie.HasField("watch") for movie in movies))
+
+
+def notices(*, where_to_watch: bool) -> movie_pb2.Attribution:
+    """Return the notices to show: TMDB's, and JustWatch's where an answer says where to watch."""
+    return movie_pb2.Attribution(tmdb=TMDB_NOTICE, justwatch=JUSTWATCH_CREDIT if where_to_watch else "")
 
 
 def missing_movie(movie_id: int, cause: movie_pb2.MissingMovie.Cause.ValueType) -> movie_pb2.MissingMovie:

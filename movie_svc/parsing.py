@@ -7,7 +7,7 @@ is no film at all, or another film, is refused.
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date
 from typing import Any, Final
 
@@ -30,6 +30,7 @@ from movie_svc.languages import base, texts_near, with_country
 
 _MOST_CAST: Final = 10
 _MOST_OF_A_KIND: Final = 50
+_MOST_PROVIDERS: Final = 1_000
 _MOST_TRANSLATIONS: Final = 200
 _LONGEST_NAME: Final = 500
 _LONGEST_OVERVIEW: Final = 5_000
@@ -124,15 +125,32 @@ def page_of(answer: object) -> ListPage:
 
 
 def genres_of(answer: object) -> tuple[Genre, ...]:
-    """Read the answer to `/genre/movie/list`.
+    """Read the answer to `/genre/movie/list`; empty when TMDB has no names in that language.
 
     Raises:
-        NoFilm: When there is not one genre in it.
+        NoFilm: When there is not one genre in it, named or not.
     """
-    genres = tuple(_genres(answer.get("genres"))) if isinstance(answer, dict) else ()
-    if not genres:
+    rows = _dicts(answer.get("genres")) if isinstance(answer, dict) else []
+    if all(_integer(row.get("id")) is None for row in rows):
         raise NoFilm("not a list of genres")
-    return genres
+    return tuple(_genres(rows))
+
+
+def providers_of(answer: object, *, region: str) -> tuple[Provider, ...]:
+    """Read the answer to `/watch/providers/movie`, in the region's order of display.
+
+    Raises:
+        NoFilm: When it is no object with a list of results.
+    """
+    if not isinstance(answer, dict) or not isinstance(answer.get("results"), list):
+        raise NoFilm("not a list of providers")
+
+    def place(row: dict[str, Any]) -> float:
+        places = row.get("display_priorities")
+        here = _order(places.get(region)) if isinstance(places, dict) else math.inf
+        return here if here < math.inf else _place(row)
+
+    return _providers(answer["results"], place=place, most=_MOST_PROVIDERS)
 
 
 def _summary(row: object) -> Summary | None:
@@ -291,16 +309,22 @@ def _watch(answer: dict[str, Any], region: str) -> WatchOptions | None:
     return options if listed else None
 
 
-def _providers(value: object) -> tuple[Provider, ...]:
+def _place(row: dict[str, Any]) -> float:
+    return _order(row.get("display_priority"))
+
+
+def _providers(
+    value: object, *, place: Callable[[dict[str, Any]], float] = _place, most: int = _MOST_OF_A_KIND
+) -> tuple[Provider, ...]:
     found: dict[int, Provider] = {}
-    for row in sorted(_dicts(value), key=lambda row: _order(row.get("display_priority"))):
+    for row in sorted(_dicts(value), key=place):
         provider_id, name = (
             _within(_integer(row.get("provider_id")), 1, _LARGEST_INT),
             _text(row.get("provider_name")),
         )
         if provider_id is not None and name:
             found.setdefault(provider_id, Provider(provider_id, name, _path(row.get("logo_path"))))
-    return tuple(found.values())[:_MOST_OF_A_KIND]
+    return tuple(found.values())[:most]
 
 
 def _imdb_id(answer: dict[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """The contract's MovieService: unpack, one call, pack. RPCs that are not here answer UNIMPLEMENTED."""
 
+from dataclasses import asdict
 from typing import Any, Final, TypeAlias
 
 import grpc
@@ -15,6 +16,8 @@ from movie_svc.messages import (
     Presenter,
     attribution,
     missing_movie,
+    notices,
+    read_filter,
     read_movie_ids,
     read_reader,
     read_year,
@@ -27,6 +30,7 @@ FilmCatalogue = Catalogue[movie_pb2.GetMovieResponse]
 
 _SEARCH: Final = "movie.search"
 _TRENDING: Final = "movie.trending"
+_DISCOVER: Final = "movie.discover"
 # The answer has to be on its way before the caller stops waiting.
 _WAY_BACK_SECONDS: Final = 0.1
 _MISSING = movie_pb2.MissingMovie
@@ -119,6 +123,60 @@ class MovieServicer(movie_pb2_grpc.MovieServiceServicer):
             next_page_token=self._next_token(_TRENDING, asked, rows),
             total_size=rows.total,
             attribution=attribution(movies),
+        )
+
+    async def DiscoverMovies(
+        self, request: movie_pb2.DiscoverMoviesRequest, _context: Context
+    ) -> movie_pb2.DiscoverMoviesResponse:
+        """Give a page of the films that pass a filter."""
+        checks = Checks()
+        wanted = read_filter(checks, request.filter)
+        size = checks.page_size("page_size", request.page_size, default=MOST_A_PAGE, most=MOST_A_PAGE)
+        reader = read_reader(checks, request.locale)
+        asked: dict[str, object] = {
+            "filter": asdict(wanted),
+            "language": reader.language,
+            "region": reader.region,
+        }
+        position = checks.page_token(
+            "page_token", request.page_token, tokens=self._tokens, kind=_DISCOVER, query=asked
+        )
+        checks.done()
+        rows = await self._catalogue.discover(
+            wanted, reader, offset=_offset(position), size=size, patience=_patience()
+        )
+        movies = self._presenter.rows(rows, reader)
+        return movie_pb2.DiscoverMoviesResponse(
+            movies=movies,
+            next_page_token=self._next_token(_DISCOVER, asked, rows),
+            total_size=rows.total,
+            attribution=attribution(movies),
+        )
+
+    async def ListGenres(
+        self, request: movie_pb2.ListGenresRequest, _context: Context
+    ) -> movie_pb2.ListGenresResponse:
+        """Give all genres."""
+        checks = Checks()
+        reader = read_reader(checks, request.locale)
+        checks.done()
+        genres = await self._catalogue.genres(reader, patience=_patience())
+        return movie_pb2.ListGenresResponse(
+            genres=[movie_pb2.Genre(id=genre.id, name=genre.name) for genre in genres],
+            attribution=notices(where_to_watch=False),
+        )
+
+    async def ListWatchProviders(
+        self, request: movie_pb2.ListWatchProvidersRequest, _context: Context
+    ) -> movie_pb2.ListWatchProvidersResponse:
+        """Give all services one can watch films on in a region."""
+        checks = Checks()
+        reader = read_reader(checks, request.locale)
+        checks.done()
+        providers = await self._catalogue.providers(reader, patience=_patience())
+        return movie_pb2.ListWatchProvidersResponse(
+            providers=self._presenter.providers(providers),
+            attribution=notices(where_to_watch=bool(providers)),
         )
 
     def _next_token(self, kind: str, asked: dict[str, object], rows: Rows) -> str:

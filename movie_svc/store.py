@@ -1,4 +1,4 @@
-"""MongoDB: what all replicas remember of TMDB. The only module that knows the driver.
+"""MongoDB: what all replicas remember of TMDB. Only this module and `title_store` know the driver.
 
 Two collections, `films` and `lists`, each with documents of the same shape:
 
@@ -23,8 +23,9 @@ from pymongo.errors import ConnectionFailure, PyMongoError
 
 from movie_svc import documents
 from movie_svc.documents import Document
-from movie_svc.films import Film, Genre, ListPage
+from movie_svc.films import Film, Genre, ListPage, Provider
 from movie_svc.shelf import Kept, StoreUnavailable
+from movie_svc.title_store import TitleStore
 
 V = TypeVar("V")
 
@@ -71,6 +72,10 @@ class Store:
         self.genres: Shelved[tuple[Genre, ...]] = Shelved(
             database["lists"], line, write=documents.genres_document, read=documents.genres_from
         )
+        self.titles = TitleStore(database["titles"], line, kept=LONGEST_KEPT)
+        self.providers: Shelved[tuple[Provider, ...]] = Shelved(
+            database["lists"], line, write=documents.providers_document, read=documents.providers_from
+        )
 
     async def probe(self) -> None:
         """Return when the store answers and forgets what it has to; a probe of the service's health.
@@ -83,6 +88,7 @@ class Store:
             if self._indexed_in_outage != self._line.outages:
                 for name in ("films", "lists"):
                     await self._database[name].create_index("expires_at", expireAfterSeconds=0)
+                await self.titles.make_indexes()
                 self._indexed_in_outage = self._line.outages
             await self._database.command("ping")
 

@@ -18,10 +18,18 @@ from typing import Any, Final, TypeVar
 import httpx
 import structlog
 
-from movie_svc.films import AnswerUnusable, Film, FilmsUnavailable, Genre, ListPage
-from movie_svc.keys import FilmKey, GenresKey, SearchKey, TrendingKey
+from movie_svc.films import (
+    VOTES_TO_BE_RATED,
+    AnswerUnusable,
+    Film,
+    FilmsUnavailable,
+    Genre,
+    ListPage,
+    Provider,
+)
+from movie_svc.keys import DiscoverKey, FilmKey, GenresKey, ProvidersKey, SearchKey, TrendingKey
 from movie_svc.languages import base
-from movie_svc.parsing import NoFilm, film_of, genres_of, page_of
+from movie_svc.parsing import NoFilm, film_of, genres_of, page_of, providers_of
 
 T = TypeVar("T")
 
@@ -40,6 +48,9 @@ _LONGEST_PAUSE_SECONDS: Final = 60.0
 # "The resource you requested could not be found." and "Invalid id": what TMDB itself says with a 404.
 _NOT_FOUND_CODES: Final = frozenset({6, 34})
 _RETRIED_STATUSES: Final = frozenset({500, 502, 503, 504})
+
+# To TMDB, Cantonese is a language of its own; see `parsing`.
+_TMDB_LANGUAGES: Final = {"zh": "zh|cn"}
 
 _log = structlog.get_logger("movie_svc.tmdb")
 
@@ -178,6 +189,19 @@ class Tmdb:
         params = {"language": key.language, "page": str(key.page)}
         return await self._get("/trending/movie/week", params, page_of, deadline)
 
+    async def discover(self, key: DiscoverKey, deadline: float) -> ListPage | None:
+        """Return a page of the films that pass a filter, the popular first; raises as `film` does."""
+        params = {**_filter_params(key), "language": key.language, "page": str(key.page)}
+        return await self._get("/discover/movie", params, page_of, deadline)
+
+    async def providers(self, key: ProvidersKey, deadline: float) -> tuple[Provider, ...] | None:
+        """Return all services one can watch films on in a region; raises as `film` does."""
+
+        def read(answer: object) -> tuple[Provider, ...]:
+            return providers_of(answer, region=key.region)
+
+        return await self._get("/watch/providers/movie", {"watch_region": key.region}, read, deadline)
+
     async def genres(self, key: GenresKey, deadline: float) -> tuple[Genre, ...] | None:
         """Return all genres, named in a language; raises as `film` does."""
         return await self._get("/genre/movie/list", {"language": key.language}, genres_of, deadline)
@@ -278,6 +302,32 @@ class TryAgain(Exception):
         super().__init__()
         self.failure = failure
         self.wait_seconds = wait_seconds
+
+
+def _filter_params(key: DiscoverKey) -> dict[str, str]:
+    """Return a filter in TMDB's words: a comma means and, a pipe means or."""
+    wanted = key.filter
+    params = {"sort_by": "popularity.desc", "include_adult": "false", "include_video": "false"}
+    if wanted.genre_ids:
+        params["with_genres"] = ",".join(map(str, wanted.genre_ids))
+    if wanted.year_from:
+        params["primary_release_date.gte"] = f"{wanted.year_from}-01-01"
+    if wanted.year_to:
+        params["primary_release_date.lte"] = f"{wanted.year_to}-12-31"
+    if wanted.max_runtime_minutes:
+        # An unknown running time is 0 with TMDB.
+        params |= {"with_runtime.gte": "1", "with_runtime.lte": str(wanted.max_runtime_minutes)}
+    if wanted.min_rating:
+        params |= {"vote_average.gte": f"{wanted.min_rating:g}", "vote_count.gte": str(VOTES_TO_BE_RATED)}
+    if wanted.provider_ids:
+        params |= {
+            "with_watch_providers": "|".join(map(str, wanted.provider_ids)),
+            "watch_region": key.region,
+        }
+    if wanted.original_language:
+        codes = _TMDB_LANGUAGES.get(wanted.original_language, wanted.original_language)
+        params["with_original_language"] = codes
+    return params
 
 
 def _tmdb_code(body: bytes) -> int | None:

@@ -44,9 +44,7 @@ NOT_YET = {
     "BacklogService": {
         "UpdateEntry", "BatchPutEntries", "GetStats", "IntersectBacklogs", "RecordMatch", "ListMatches",
     },
-    "MovieService": {
-        "SuggestMovies", "DiscoverMovies", "ListGenres", "ListWatchProviders", "ResolveExternalIds",
-    },
+    "MovieService": {"SuggestMovies", "ResolveExternalIds"},
 }  # fmt: skip
 """RPCs that answer UNIMPLEMENTED. This list only ever gets shorter."""
 

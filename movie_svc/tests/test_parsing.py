@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from movie_svc.documents import film_document, film_from, page_document, page_from
+from movie_svc.documents import (
+    film_document,
+    film_from,
+    page_document,
+    page_from,
+    providers_document,
+    providers_from,
+)
 from movie_svc.films import Collection, Film, ListPage, Trailer
 from movie_svc.keys import FilmKey
 from movie_svc.languages import Reader
 from movie_svc.messages import Presenter
-from movie_svc.parsing import NoFilm, film_of, genres_of, page_of
-from movie_svc.tests.upstream import film, page, recorded
+from movie_svc.parsing import NoFilm, film_of, genres_of, page_of, providers_of
+from movie_svc.tests.upstream import film, page, provider, recorded
 
 READER = Reader(("de-DE",), "DE")
 
@@ -95,10 +103,20 @@ def test_recorded_genres_are_read(shared_recordings: Path) -> None:
     assert len(genres_of(load(shared_recordings, "genre-movie-list.json"))) == 19
 
 
+def test_recorded_providers_are_read_in_the_region_s_order(shared_recordings: Path) -> None:
+    answer = load(shared_recordings, "watch-provider-movie-list.json")
+    providers = providers_of(answer, region="DE")
+    assert len(providers) == len(answer["results"])
+    places = {row["provider_id"]: row["display_priorities"].get("DE") for row in answer["results"]}
+    here = [places[provider.id] for provider in providers if places[provider.id] is not None]
+    assert here == sorted(here)
+    assert providers_from(providers_document(providers)) == providers
+
+
 @pytest.mark.parametrize("name", ["resource-not-found.json", "invalid-api-key.json", "validation-error.json"])
 def test_an_error_is_no_film_and_no_list(shared_recordings: Path, name: str) -> None:
     answer = load(shared_recordings, name)
-    for read in (parse, page_of, genres_of):
+    for read in (parse, page_of, genres_of, partial(providers_of, region="DE")):
         with pytest.raises(NoFilm):
             read(answer)
 
@@ -282,6 +300,16 @@ def test_an_odd_field_harms_nothing_but_itself(name: str, value: object) -> None
 def test_anything_at_all_is_a_film_or_refused(answer: object) -> None:
     with contextlib.suppress(NoFilm):
         assert isinstance(parse(answer), Film)
+
+
+@PATIENT
+@given(
+    st.lists(st.one_of(ODD, st.fixed_dictionaries({}, optional=dict.fromkeys(provider(1), ODD))), max_size=9)
+)
+def test_an_odd_provider_harms_no_other(rows: list[object]) -> None:
+    providers = providers_of({"results": [*rows, provider(2**31 - 1)]}, region="DE")
+    assert 2**31 - 1 in [provider.id for provider in providers]
+    assert providers_from(providers_document(providers)) == providers
 
 
 ROW_FIELDS = sorted(page(1)["results"][0])

@@ -405,6 +405,127 @@ async def test_a_page_token_is_good_for_its_own_list_only(running: Running) -> N
     assert await bad_fields(running.stub.ListTrending(trending)) == ["page_token"]
 
 
+# Discover, genres, providers
+
+EVERYTHING = movie_pb2.MovieFilter(
+    genre_ids=[35, 18, 35],
+    year_from=1990,
+    year_to=1999,
+    max_runtime_minutes=100,
+    min_rating=7.5,
+    provider_ids=[9, 8],
+    original_language="ZH",
+)
+
+
+async def test_a_filter_reaches_tmdb_in_its_own_words(running: Running) -> None:
+    await running.stub.DiscoverMovies(movie_pb2.DiscoverMoviesRequest(filter=EVERYTHING, locale=GERMAN))
+    asked = running.upstream.asked[0]
+    assert asked.path == "/3/discover/movie"
+    assert {name: value for name, value in asked.query.items() if name != "api_key"} == {
+        "with_genres": "18,35",
+        "primary_release_date.gte": "1990-01-01",
+        "primary_release_date.lte": "1999-12-31",
+        "with_runtime.gte": "1",
+        "with_runtime.lte": "100",
+        "vote_average.gte": "7.5",
+        "vote_count.gte": "50",
+        "with_watch_providers": "8|9",
+        "watch_region": "DE",
+        "with_original_language": "zh|cn",
+        "sort_by": "popularity.desc",
+        "include_adult": "false",
+        "include_video": "false",
+        "language": "de-DE",
+        "page": "1",
+    }
+
+
+async def test_without_a_filter_it_is_what_is_popular_everywhere(running: Running) -> None:
+    for region in ("DE", "FR"):
+        locale = movie_pb2.Locale(languages=["de-DE"], region=region)
+        answer = await running.stub.DiscoverMovies(movie_pb2.DiscoverMoviesRequest(locale=locale))
+        assert len(answer.movies) == 20
+    assert running.upstream.asked_for("/3/discover/movie") == 1
+    assert not {name for name in running.upstream.asked[0].query if name.startswith(("with_", "watch_"))}
+
+
+async def test_discovered_films_page_likewise_and_are_cached(running: Running) -> None:
+    for _ in range(2):
+        found: list[int] = []
+        token, pages = "", 0
+        while pages == 0 or token:
+            answer = await running.stub.DiscoverMovies(
+                movie_pb2.DiscoverMoviesRequest(filter=EVERYTHING, page_size=7, page_token=token)
+            )
+            assert answer.total_size == 45
+            found += [movie.id for movie in answer.movies]
+            token, pages = answer.next_page_token, pages + 1
+        assert found == list(range(1, 46))
+    assert running.upstream.asked_for("/3/discover/movie") == 3
+
+
+async def test_a_page_of_one_filter_is_none_of_another(running: Running) -> None:
+    first = movie_pb2.MovieFilter(genre_ids=[35, 18], provider_ids=[9, 8], original_language="de")
+    same = movie_pb2.MovieFilter(genre_ids=[18, 35, 35], provider_ids=[8, 9], original_language="DE")
+    other = movie_pb2.MovieFilter(genre_ids=[18], provider_ids=[8, 9], original_language="de")
+    request = movie_pb2.DiscoverMoviesRequest(filter=first, locale=GERMAN)
+    token = (await running.stub.DiscoverMovies(request)).next_page_token
+    going_on = movie_pb2.DiscoverMoviesRequest(filter=same, locale=GERMAN, page_token=token)
+    assert (await running.stub.DiscoverMovies(going_on)).movies[0].id == 21
+    astray = movie_pb2.DiscoverMoviesRequest(filter=other, locale=GERMAN, page_token=token)
+    assert await bad_fields(running.stub.DiscoverMovies(astray)) == ["page_token"]
+
+
+async def test_genres_stand_by_name_in_the_reader_s_language(running: Running) -> None:
+    running.upstream.answers = {
+        "/genre/movie/list": lambda _: Reply.of(
+            {"genres": [{"id": 3, "name": "Zz"}, {"id": 2, "name": "Épouvante"}, {"id": 1, "name": "film"}]}
+        )
+    }
+    request = movie_pb2.ListGenresRequest(locale=GERMAN)
+    answer = await running.stub.ListGenres(request)
+    assert await running.stub.ListGenres(request) == answer
+    assert [genre.name for genre in answer.genres] == ["Épouvante", "film", "Zz"]
+    assert (answer.attribution.tmdb != "", answer.attribution.justwatch) == (True, "")
+    assert len(running.upstream.asked) == 1
+
+
+async def test_genres_that_have_no_names_in_a_language_come_in_the_next_and_at_last_in_english(
+    running: Running,
+) -> None:
+    def named_in_german_and_english(asked: Asked) -> Reply:
+        names = {"de-DE": "Komödie", "en-US": "Comedy"}
+        return Reply.of({"genres": [{"id": 35, "name": names.get(asked.query["language"])}]})
+
+    running.upstream.answers = {"/genre/movie/list": named_in_german_and_english}
+    for languages, name in ((["gsw", "de"], "Komödie"), (["gsw"], "Comedy")):
+        locale = movie_pb2.Locale(languages=languages)
+        for _ in range(2):
+            answer = await running.stub.ListGenres(movie_pb2.ListGenresRequest(locale=locale))
+            assert [genre.name for genre in answer.genres] == [name]
+    assert len(running.upstream.asked) == 3
+
+
+async def test_providers_stand_in_the_region_s_order_with_justwatch_s_credit(running: Running) -> None:
+    request = movie_pb2.ListWatchProvidersRequest(locale=GERMAN)
+    answer = await running.stub.ListWatchProviders(request)
+    assert await running.stub.ListWatchProviders(request) == answer
+    assert [provider.id for provider in answer.providers] == [2, 8, 9]
+    assert answer.providers[0].name == "Provider 2"
+    assert answer.providers[0].logo_url == "https://pictures.example/t/p/w92/2.jpg"
+    assert "JustWatch" in answer.attribution.justwatch
+    assert [asked.query["watch_region"] for asked in running.upstream.asked] == ["DE"]
+    elsewhere = await running.stub.ListWatchProviders(movie_pb2.ListWatchProvidersRequest())
+    assert [provider.id for provider in elsewhere.providers] == [9, 8, 2]
+
+
+async def test_a_region_without_providers_has_an_empty_list(running: Running) -> None:
+    running.upstream.answers = {"/watch/providers/movie": lambda _: Reply.of({"results": []})}
+    answer = await running.stub.ListWatchProviders(movie_pb2.ListWatchProvidersRequest())
+    assert (list(answer.providers), answer.attribution.justwatch) == ([], "")
+
+
 # Bad input
 
 
@@ -456,6 +577,43 @@ BAD_LOCALE_FIELDS = ["locale.languages[1]", "locale.languages[2]", "locale.regio
             movie_pb2.ListTrendingRequest(page_size=-1, page_token="forged", locale=BAD_LOCALE),
             ["page_size", *BAD_LOCALE_FIELDS, "page_token"],
         ),
+        (
+            "DiscoverMovies",
+            movie_pb2.DiscoverMoviesRequest(
+                filter=movie_pb2.MovieFilter(
+                    genre_ids=[18, 0, -1],
+                    year_from=1869,
+                    year_to=2201,
+                    max_runtime_minutes=-1,
+                    min_rating=float("nan"),
+                    provider_ids=[-8],
+                    original_language="german",
+                ),
+                page_size=-1,
+                page_token="?",
+                locale=BAD_LOCALE,
+            ),
+            [
+                *("filter.year_from", "filter.year_to", "filter.max_runtime_minutes", "filter.min_rating"),
+                *("filter.original_language", "filter.genre_ids[1]", "filter.genre_ids[2]"),
+                *("filter.provider_ids[0]", "page_size", *BAD_LOCALE_FIELDS, "page_token"),
+            ],
+        ),
+        (
+            "DiscoverMovies",
+            movie_pb2.DiscoverMoviesRequest(
+                filter=movie_pb2.MovieFilter(
+                    genre_ids=range(1, 12),
+                    year_from=2000,
+                    year_to=1999,
+                    min_rating=10.1,
+                    provider_ids=range(1, 22),
+                )
+            ),
+            ["filter.year_to", "filter.min_rating", "filter.genre_ids", "filter.provider_ids"],
+        ),
+        ("ListGenres", movie_pb2.ListGenresRequest(locale=BAD_LOCALE), BAD_LOCALE_FIELDS),
+        ("ListWatchProviders", movie_pb2.ListWatchProvidersRequest(locale=BAD_LOCALE), BAD_LOCALE_FIELDS),
     ],
 )
 async def test_every_bad_field_is_named_at_once_and_costs_nothing(
@@ -472,15 +630,26 @@ async def test_every_bad_field_is_named_at_once_and_costs_nothing(
         ("SearchMovies", movie_pb2.SearchMoviesRequest(query="é" * 200, year=1870, page_size=2**31 - 1)),
         ("SearchMovies", movie_pb2.SearchMoviesRequest(query="a", year=2200)),
         ("BatchGetMovies", movie_pb2.BatchGetMoviesRequest(movie_ids=[1] * 500)),
+        (
+            "DiscoverMovies",
+            movie_pb2.DiscoverMoviesRequest(
+                filter=movie_pb2.MovieFilter(
+                    genre_ids=range(1, 11),
+                    year_from=1870,
+                    year_to=1870,
+                    max_runtime_minutes=2**31 - 1,
+                    min_rating=10,
+                    provider_ids=range(1, 21),
+                )
+            ),
+        ),
     ],
 )
 async def test_what_is_just_allowed_is_allowed(running: Running, method: str, request_: Any) -> None:
     assert await getattr(running.stub, method)(request_)
 
 
-@pytest.mark.parametrize(
-    "method", ["SuggestMovies", "DiscoverMovies", "ListGenres", "ListWatchProviders", "ResolveExternalIds"]
-)
+@pytest.mark.parametrize("method", ["SuggestMovies", "ResolveExternalIds"])
 async def test_what_comes_later_says_so(running: Running, method: str) -> None:
     request = getattr(movie_pb2, f"{method}Request")()
     assert await refused(getattr(running.stub, method)(request)) == ("UNIMPLEMENTED", "NOT_IMPLEMENTED")

@@ -67,10 +67,12 @@ class Upstream:
         match path.strip("/").split("/"):
             case ["movie", number] if number.isdigit():
                 return Reply.of(film(int(number)))
-            case ["search", "movie"] | ["trending", "movie", "week"]:
+            case ["search", "movie"] | ["trending", "movie", "week"] | ["discover", "movie"]:
                 return Reply.of(page(int(asked.query.get("page", "1"))))
             case ["genre", "movie", "list"]:
                 return Reply.of({"genres": [{"id": 18, "name": "Drama"}, {"id": 35, "name": "Komödie"}]})
+            case ["watch", "providers", "movie"]:
+                return Reply.of({"results": [provider(number) for number in (9, 8, 2)]})
         return NOT_FOUND
 
     def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -134,6 +136,14 @@ def film(movie_id: int, **fields: object) -> dict[str, Any]:
     """A film that exists in French (its own), German and English."""
     answer: dict[str, Any] = recorded("movie_appended.json")
     return {**answer, "id": movie_id, **fields}
+
+
+def provider(number: int) -> dict[str, Any]:
+    """A streaming service, to be shown in the order of its id in Germany, the other way round elsewhere."""
+    return {"provider_id": number, "provider_name": f"Provider {number}", "logo_path": f"/{number}.jpg"} | {
+        "display_priority": 100 - number,
+        "display_priorities": {"DE": number},
+    }
 
 
 def page(number: int, *, total: int = 45) -> dict[str, Any]:
