@@ -54,6 +54,17 @@ class SessionRevoked(Exception):
         super().__init__("This session has ended. Please sign in again.")
 
 
+class SessionNotFound(Exception):
+    """The caller has no session with this id."""
+
+    status = "NOT_FOUND"
+    reason = "SESSION_NOT_FOUND"
+    metadata: ClassVar[Mapping[str, str]] = {}
+
+    def __init__(self) -> None:
+        super().__init__("There is no such session in your account.")
+
+
 @dataclass(frozen=True, slots=True)
 class Lifetimes:
     """How long tokens live."""
@@ -76,6 +87,22 @@ class NewSession:
     """Now."""
     expire_time: datetime
     """When a new sign-in is due."""
+    device: str = ""
+    """What it runs on, for its owner to know it by. May be empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSession:
+    """A session as its owner sees it."""
+
+    session_id: UUID
+    """Its id."""
+    device: str
+    """What it runs on. May be empty."""
+    create_time: datetime
+    """When it began."""
+    last_use_time: datetime
+    """When it was last refreshed, or else began."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ CREATE TRIGGER session_ended AFTER UPDATE OF end_time ON sessions
     FOR EACH ROW WHEN (OLD.end_time IS NULL AND NEW.end_time IS NOT NULL)
     EXECUTE FUNCTION note_revocation();
 CREATE TRIGGER session_erased AFTER DELETE ON sessions
-    FOR EACH ROW WHEN (OLD.end_time IS NULL)
+    FOR EACH ROW WHEN (OLD.end_time IS NULL AND OLD.expire_time > now())
     EXECUTE FUNCTION note_revocation();
 
 INSERT INTO revocations (session_id, revoke_time, forget_time)
