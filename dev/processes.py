@@ -148,24 +148,15 @@ class Process:
             return ""
         return "".join(f"\n  | {line}" for line in lines)
 
-    def stop(self, *, grace: float = 10.0, nudge: Callable[[], object] | None = None) -> None:
-        """Asks it to stop, and after `grace` seconds makes it. Harmless when it does not run.
-
-        Args:
-            grace: Seconds that it may take.
-            nudge: Called now and then while it stops, for a program that has to be woken to notice.
-        """
+    def stop(self, *, grace: float = 10.0) -> None:
+        """Asks it to stop, and after `grace` seconds makes it. Harmless when it does not run."""
         if self._child is None:
             return
         if self.running:
             with contextlib.suppress(ProcessLookupError):
                 self._child.send_signal(self._stop_signal)
-            deadline = time.monotonic() + grace
-            while self.exit_code is None and time.monotonic() < deadline:
-                if nudge:
-                    nudge()
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    self._child.wait(0.1 if nudge else grace)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._child.wait(grace)
         self.kill()
 
     def kill(self) -> None:
