@@ -6,6 +6,8 @@ parts (`Mesh._describe`); only the folder, the ports and the settings differ.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 import queue
 import secrets
@@ -27,6 +29,7 @@ from pydantic import ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from dev.edge import Edge
+from dev.idp_codes import APPLE_KEY_ID, APPLE_TEAM_ID
 from dev.mongo import Mongo
 from dev.postgres import Postgres
 from dev.processes import Process, StartFailed, accepts_connections, free_port
@@ -216,10 +219,24 @@ class Mesh:
         idp = f"http://127.0.0.1:{self.idp_port}"
         if "GOOGLE_CLIENT_IDS" not in given:
             self.idp_url = idp
-            ours |= {"GOOGLE_CLIENT_IDS": GOOGLE_CLIENT_ID, "GOOGLE_CERTS_URL": f"{idp}/google/certs"}
+            ours |= {
+                "GOOGLE_CLIENT_IDS": GOOGLE_CLIENT_ID,
+                "GOOGLE_CERTS_URL": f"{idp}/google/certs",
+                "GOOGLE_TOKEN_URL": f"{idp}/google/token",
+            }
         if "APPLE_CLIENT_IDS" not in given:
             self.idp_url = idp
-            ours |= {"APPLE_CLIENT_IDS": APPLE_CLIENT_ID, "APPLE_KEYS_URL": f"{idp}/apple/keys"}
+            ours |= {
+                "APPLE_CLIENT_IDS": APPLE_CLIENT_ID,
+                "APPLE_KEYS_URL": f"{idp}/apple/keys",
+                "APPLE_TOKEN_URL": f"{idp}/apple/auth/token",
+                "APPLE_REVOKE_URL": f"{idp}/apple/auth/revoke",
+                "APPLE_TEAM_ID": APPLE_TEAM_ID,
+                "APPLE_KEY_ID": APPLE_KEY_ID,
+                # The stand-in writes it when it starts.
+                "APPLE_PRIVATE_KEY_FILE": str(self.folder / "idp" / "apple-developer-key.p8"),
+                "APPLE_TOKEN_KEYS": f"dev:{_kept_key(self.folder / 'apple-token-key')}",
+            }
         defaults = {
             "SIGNING_KEYS_FILE": str(self.folder / "signing-keys.json"),
             "PAGE_TOKEN_KEY": _kept_secret(self.folder / "page-token-key"),
@@ -244,7 +261,7 @@ class Mesh:
             yield self._service(
                 "game_svc", name=name, layer=3, environment={"GAME_LISTEN": self.targets[name]}
             )
-        yield self._service("gateway", layer=3, needs=("signing keys",))
+        yield self._service("gateway", layer=3, needs=("signing keys", "idp"))
         services = tuple(name for name in self.targets)
         yield Part("edge", _EdgeRuns(self._edge()), layer=4, needs=services, address=self.edge_url)
 
@@ -522,6 +539,11 @@ def _replica_names(replicas: int) -> tuple[str, ...]:
 
 def _first(values: str) -> str:
     return values.split(",")[0].strip()
+
+
+def _kept_key(file: Path) -> str:
+    """A key of 32 bytes in base64, made at the first start and used ever after."""
+    return base64.b64encode(hashlib.sha256(_kept_secret(file).encode()).digest()).decode()
 
 
 def _kept_secret(file: Path) -> str:

@@ -15,8 +15,8 @@ from typing import Final
 
 import structlog
 
-from gateway.apple_codes import AppleCodes
 from gateway.apple_grants import AppleGrantStore, DueRevocation
+from gateway.apple_refresh_tokens import AppleRefreshTokens
 from gateway.sealing import CannotOpen
 from mesh.errors import Unavailable
 
@@ -32,32 +32,24 @@ _log = structlog.get_logger("gateway.apple_revocations")
 class AppleRevocations:
     """The outbox at work."""
 
-    def __init__(self, store: AppleGrantStore, apple: AppleCodes, *, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, store: AppleGrantStore, apple: AppleRefreshTokens, *, clock: Callable[[], datetime]
+    ) -> None:
         """Take what keeps the grants, what reaches Apple, and the clock."""
         self._store = store
         self._apple = apple
         self._clock = clock
-        self._waking = asyncio.Event()
-
-    def wake(self) -> None:
-        """Say that there is something to do, so that the next round begins at once."""
-        self._waking.set()
 
     async def run(self) -> None:
-        """Work until cancelled: a round every 15 seconds, or when woken."""
+        """Work until cancelled: a round every 15 seconds."""
         while True:
-            self._waking.clear()
             try:
                 await self.round()
             except Unavailable:
                 _log.warning("apple_revocations.postponed")
             except Exception:  # this task is the only one: whatever went wrong, the next round has to come
                 _log.exception("apple_revocations.failed")
-            try:
-                async with asyncio.timeout(_ROUND_SECONDS):
-                    await self._waking.wait()
-            except TimeoutError:
-                continue
+            await asyncio.sleep(_ROUND_SECONDS)
 
     async def round(self) -> None:
         """Give back whatever is due, and encrypt again what an older key has encrypted.
