@@ -1,9 +1,10 @@
 """`python -m gateway` puts the gateway together and serves it until SIGTERM."""
 
+import asyncio
 import secrets
 import sys
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any, Final
 from uuid import uuid4
@@ -18,6 +19,10 @@ from gateway.account_servicer import AccountServicer
 from gateway.apple_tokens import AppleTokens
 from gateway.auth import Auth
 from gateway.auth_servicer import AuthServicer
+from gateway.deletion import Deletions, Step
+from gateway.deletion_store import DeletionStore
+from gateway.export_store import OwnRecordStore
+from gateway.exports import Exports
 from gateway.google_tokens import GoogleTokens
 from gateway.identity_tokens import Provider
 from gateway.keys import KeyFileError, SigningKeys, read
@@ -26,6 +31,7 @@ from gateway.library_servicer import LibraryServicer
 from gateway.migrate import FOLDER, SCHEMA
 from gateway.proofs import Proofs
 from gateway.provider_keys import ProviderKeys
+from gateway.records import Records, backlog_records, game_records
 from gateway.sessions import SECRET_BYTES, Lifetimes
 from gateway.settings import GatewaySettings
 from gateway.store import Store
@@ -37,6 +43,7 @@ from mesh.postgres import Database
 from mesh.server import ServerOptions, Service, run, serve
 from mesh.settings import load
 from popcorn.backlog.v1 import backlog_pb2, backlog_pb2_grpc
+from popcorn.game.v1 import people_pb2, people_pb2_grpc
 from popcorn.gateway.v1 import (
     account_pb2,
     account_pb2_grpc,
@@ -50,6 +57,7 @@ from popcorn.movie.v1 import movie_pb2, movie_pb2_grpc
 NAME: Final = "gateway"
 
 _BACKLOGS: Final = backlog_pb2.DESCRIPTOR.services_by_name["BacklogService"]
+_PEOPLE: Final = people_pb2.DESCRIPTOR.services_by_name["PeopleService"]
 _MOVIES: Final = movie_pb2.DESCRIPTOR.services_by_name["MovieService"]
 
 _HEALTH_DEADLINE_SECONDS: Final = 1.0
@@ -66,6 +74,8 @@ def services(
     database: Database,
     backlogs: grpc.aio.Channel,
     movies: grpc.aio.Channel,
+    games: grpc.aio.Channel,
+    deletions: Deletions,
     providers: httpx.AsyncClient,
     clock: Clock = utc_now,
 ) -> Sequence[Service]:
@@ -77,6 +87,8 @@ def services(
         database: Accounts and sessions; whoever made it starts and closes it.
         backlogs: A channel to backlog_svc.
         movies: A channel to movie_svc.
+        games: A channel to game_svc.
+        deletions: What ends accounts; whoever made it runs it.
         providers: Fetches the keys of Google and Apple.
         clock: The present.
     """
@@ -127,7 +139,11 @@ def services(
         Service(
             descriptor=account_pb2.DESCRIPTOR.services_by_name["AccountService"],
             add=account_pb2_grpc.add_AccountServiceServicer_to_server,
-            servicer=AccountServicer(store),  # type: ignore[abstract]
+            servicer=AccountServicer(  # type: ignore[abstract]
+                store,
+                deletions=deletions,
+                exports=Exports(OwnRecordStore(database, accounts=store), others=records(backlogs, games)),
+            ),
             probes=postgresql,
         ),
         Service(
@@ -141,6 +157,43 @@ def services(
             },
         ),
     ]
+
+
+def records(backlogs: grpc.aio.Channel, games: grpc.aio.Channel) -> tuple[Records, Records]:
+    """Return what the other services hold about people, by channels to them."""
+    return (
+        backlog_records(backlog_pb2_grpc.BacklogServiceStub(backlogs)),
+        game_records(people_pb2_grpc.PeopleServiceStub(games)),
+    )
+
+
+def build_deletions(
+    settings: GatewaySettings,
+    *,
+    database: Database,
+    backlogs: grpc.aio.Channel,
+    games: grpc.aio.Channel,
+    clock: Clock = utc_now,
+) -> Deletions:
+    """Build what ends accounts; its `run` belongs into the background of every replica."""
+    return Deletions(
+        DeletionStore(database),
+        erasers={Step(part.service): part.erase for part in records(backlogs, games)},
+        settle=timedelta(seconds=settings.erasure_delay_seconds),
+        clock=clock,
+    )
+
+
+@asynccontextmanager
+async def in_background(work: Coroutine[Any, Any, None], *, name: str) -> AsyncIterator[None]:
+    """Run something for the length of the block."""
+    task = asyncio.create_task(work, name=name)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
 
 
 def serving_probe(channel: grpc.aio.Channel, service: ServiceDescriptor) -> Probe:
@@ -166,6 +219,13 @@ async def main(settings: GatewaySettings, keys: SigningKeys) -> None:
         )
         await database.start()
         stack.push_async_callback(database.close)
+        backlogs = await stack.enter_async_context(
+            open_channel(settings.backlog_target, services=[_BACKLOGS])
+        )
+        movies = await stack.enter_async_context(open_channel(settings.movie_target, services=[_MOVIES]))
+        games = await stack.enter_async_context(open_channel(settings.game_target, services=[_PEOPLE]))
+        deletions = build_deletions(settings, database=database, backlogs=backlogs, games=games)
+        await stack.enter_async_context(in_background(deletions.run(), name="deletions"))
         await serve(
             NAME,
             listen=settings.gateway_listen,
@@ -173,12 +233,10 @@ async def main(settings: GatewaySettings, keys: SigningKeys) -> None:
                 settings,
                 keys=keys,
                 database=database,
-                backlogs=await stack.enter_async_context(
-                    open_channel(settings.backlog_target, services=[_BACKLOGS])
-                ),
-                movies=await stack.enter_async_context(
-                    open_channel(settings.movie_target, services=[_MOVIES])
-                ),
+                backlogs=backlogs,
+                movies=movies,
+                games=games,
+                deletions=deletions,
                 providers=await stack.enter_async_context(httpx.AsyncClient(http2=True)),
             ),
             options=ServerOptions(shutdown_grace_seconds=settings.shutdown_grace_seconds),

@@ -96,6 +96,18 @@ class Preferences:
     """ISO 3166-1 alpha-2, or empty."""
 
 
+@dataclass(frozen=True, slots=True)
+class AccountChanges:
+    """New values of an account's fields; None leaves one as it is."""
+
+    display_name: str | None = None
+    """What others see."""
+    language: str | None = None
+    """BCP 47, or empty for none."""
+    region: str | None = None
+    """ISO 3166-1 alpha-2, or empty for none."""
+
+
 def first_display_name(*, asked_for: str, told: str) -> str:
     """Return what a new account is called: what the person asked for, else what the provider told.
 

@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
+from google.protobuf import json_format
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from gateway.accounts import Account
 from gateway.auth import Tokens
+from gateway.exports import Export
 from gateway.identity_tokens import Provider
 from popcorn.gateway.v1 import account_pb2, auth_pb2
 
@@ -47,6 +49,26 @@ def account_message(account: Account) -> account_pb2.Account:
         guest=account.guest,
         create_time=timestamp(account.create_time),
     )
+
+
+def export_message(export: Export, *, session_id: str) -> account_pb2.ExportAccountResponse:
+    """Return everything held about a person, for a call of this session."""
+    message = account_pb2.ExportAccountResponse(
+        account=account_message(export.own.account),
+        sessions=[
+            account_pb2.Session(
+                session_id=str(session.session_id),
+                device=session.device,
+                create_time=timestamp(session.create_time),
+                last_use_time=timestamp(session.last_use_time),
+                current=str(session.session_id) == session_id,
+            )
+            for session in export.own.sessions
+        ],
+        services=export.services,
+    )
+    json_format.ParseDict(dict(export.own.rows), message.services["gateway"])
+    return message
 
 
 def tokens_message(tokens: Tokens) -> auth_pb2.Tokens:

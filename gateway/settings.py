@@ -20,6 +20,8 @@ class GatewaySettings(Settings):
     """Where backlog_svc is: host:port, or any gRPC target such as dns:///backlog:9000."""
     movie_target: Target
     """Where movie_svc is: host:port, or any gRPC target."""
+    game_target: Target
+    """Where game_svc is: host:port, several with commas between them; a name is all its addresses."""
     database_url: DatabaseUrl
     """PostgreSQL, as postgresql://user:password@host:port/database."""
     database_connections: int = Field(default=10, ge=1, le=200)
@@ -61,6 +63,8 @@ class GatewaySettings(Settings):
     """How many days an access token lives, though never longer than its session."""
     refresh_token_days: float = Field(default=60, gt=0, le=3650)
     """How many days a session lives from sign-in, however often it is refreshed."""
+    erasure_delay_seconds: float = Field(default=10, ge=0, le=30)
+    """How many seconds after an account's end its data is erased: longer than services take to hear of it."""
     page_token_key: SecretStr = Field(min_length=32)
     """Signs page tokens: at least 32 characters, the same in every replica."""
     sign_ins_per_address_per_minute: int = Field(default=120, ge=1, le=1_000_000)

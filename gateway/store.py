@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from gateway.accounts import Account, LinkedIdentity, Newcomer, Preferences
+from gateway.accounts import Account, AccountChanges, LinkedIdentity, Newcomer, Preferences
 from gateway.apple_grants import keep_grant
 from gateway.identity_tokens import ProvenIdentity, Provider, fit_for_a_newcomer
 from gateway.sessions import LiveSession, NewSession, SpentToken
@@ -107,7 +107,7 @@ class Store:
                identity.private_email, identity.email_disabled
           FROM gateway.accounts AS account
           LEFT JOIN gateway.identities AS identity USING (user_id)
-         WHERE account.user_id = $1
+         WHERE account.user_id = $1 AND account.delete_time IS NULL
          ORDER BY identity.link_time, identity.provider
     """
 
@@ -115,7 +115,25 @@ class Store:
         """Return an account with its identities, or None when there is none."""
         return _account(await self._database.fetch(self._ACCOUNT, user_id))
 
-    _PREFERENCES: Final = "SELECT language, region FROM gateway.accounts WHERE user_id = $1"
+    _UPDATE: Final = """
+        UPDATE gateway.accounts
+           SET display_name = coalesce($2, display_name),
+               language = coalesce($3, language),
+               region = coalesce($4, region)
+         WHERE user_id = $1 AND delete_time IS NULL
+    """
+
+    async def update_account(self, user_id: UUID, changes: AccountChanges) -> Account | None:
+        """Change an account and return it as it is then, or None when there is none."""
+        async with self._database.transaction() as connection:
+            await connection.execute(
+                self._UPDATE, user_id, changes.display_name, changes.language, changes.region
+            )
+            return _account(await connection.fetch(self._ACCOUNT, user_id))
+
+    _PREFERENCES: Final = """
+        SELECT language, region FROM gateway.accounts WHERE user_id = $1 AND delete_time IS NULL
+    """
 
     async def preferences(self, user_id: UUID) -> Preferences | None:
         """Return the language and region of an account, or None when there is none."""

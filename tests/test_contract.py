@@ -30,8 +30,7 @@ SERVICERS: Mapping[ServiceDescriptor, type] = {
 NOT_YET = {
     "AuthService": {"SignInAsGuest", "SignOut", "ReceiveAppleNotification"},
     "AccountService": {
-        "UpdateAccount", "DeleteAccount", "ListSessions", "RevokeSession", "LinkIdentity", "UnlinkIdentity",
-        "ExportAccount",
+        "ListSessions", "RevokeSession", "LinkIdentity", "UnlinkIdentity",
     },
     "LibraryService": {
         "SuggestMovies", "DiscoverMovies", "ListGenres", "ListWatchProviders", "UpdateBacklogEntry",

@@ -15,10 +15,12 @@ import httpx
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from google.protobuf import json_format
 from google.protobuf.message import Message
+from google.protobuf.struct_pb2 import Struct
 
 from gateway import keys
-from gateway.__main__ import services
+from gateway.__main__ import build_deletions, in_background, services
 from gateway.migrate import FOLDER, SCHEMA
 from gateway.settings import GatewaySettings
 from mesh.channels import open_channel
@@ -26,6 +28,7 @@ from mesh.migrations import migrate
 from mesh.postgres import Database
 from mesh.server import Server, ServerOptions, Service
 from popcorn.backlog.v1 import backlog_pb2, backlog_pb2_grpc
+from popcorn.game.v1 import people_pb2, people_pb2_grpc
 from popcorn.gateway.v1 import (
     account_pb2_grpc,
     auth_pb2,
@@ -260,6 +263,41 @@ class ScriptedBacklogs(backlog_pb2_grpc.BacklogServiceServicer):
             entries=[self.entries[movie_id] for movie_id in request.movie_ids if movie_id in self.entries]
         )
 
+    async def ExportUser(
+        self, request: backlog_pb2.ExportUserRequest, context: object
+    ) -> backlog_pb2.ExportUserResponse:
+        await self.script.note(request)
+        entries = [json_format.MessageToDict(kept) for kept in self.entries.values()]
+        data = json_format.ParseDict({"entries": entries, "movieNights": []}, Struct())
+        return backlog_pb2.ExportUserResponse(data=data)
+
+    async def EraseUser(
+        self, request: backlog_pb2.EraseUserRequest, context: object
+    ) -> backlog_pb2.EraseUserResponse:
+        await self.script.note(request)
+        erased, self.entries = len(self.entries), {}
+        return backlog_pb2.EraseUserResponse(erased_entries=erased)
+
+
+class ScriptedPeople(people_pb2_grpc.PeopleServiceServicer):
+    """Holds one room of whoever asks."""
+
+    def __init__(self) -> None:
+        self.script = Script()
+
+    async def ExportUser(
+        self, request: people_pb2.ExportUserRequest, context: object
+    ) -> people_pb2.ExportUserResponse:
+        await self.script.note(request)
+        data = json_format.ParseDict({"rooms": [{"code": "ABCD2345", "playerId": "p1"}]}, Struct())
+        return people_pb2.ExportUserResponse(data=data)
+
+    async def EraseUser(
+        self, request: people_pb2.EraseUserRequest, context: object
+    ) -> people_pb2.EraseUserResponse:
+        await self.script.note(request)
+        return people_pb2.EraseUserResponse(erased_rooms=1)
+
 
 @dataclass
 class World:
@@ -274,6 +312,7 @@ class World:
     apple_server: KeyServer
     movies: ScriptedMovies
     backlogs: ScriptedBacklogs
+    people: ScriptedPeople
     signing_keys: keys.SigningKeys
     behind: str
     target: str
@@ -330,6 +369,7 @@ def make_settings(**settings: Any) -> GatewaySettings:
         "gateway_listen": "127.0.0.1:0",
         "backlog_target": "127.0.0.1:1",
         "movie_target": "127.0.0.1:1",
+        "game_target": "127.0.0.1:1",
         "database_url": "postgresql://nobody@127.0.0.1:1/nothing",
         "google_client_ids": GOOGLE_CLIENTS,
         "apple_client_ids": APPLE_CLIENTS,
@@ -364,6 +404,7 @@ QUICK = ServerOptions(shutdown_grace_seconds=0.1, probe_interval_seconds=0.05)
 async def the_world(database: Database, signing_keys: keys.SigningKeys) -> AsyncIterator[World]:
     google, apple = Signer("google-1"), Signer("apple-1")
     movies, backlogs = ScriptedMovies(), ScriptedBacklogs()  # type: ignore[abstract]  # the rest is not asked
+    people = ScriptedPeople()
     clock = ShiftedClock()
     behind = Server(
         [
@@ -377,6 +418,11 @@ async def the_world(database: Database, signing_keys: keys.SigningKeys) -> Async
                 add=backlog_pb2_grpc.add_BacklogServiceServicer_to_server,
                 servicer=backlogs,
             ),
+            Service(
+                descriptor=people_pb2.DESCRIPTOR.services_by_name["PeopleService"],
+                add=people_pb2_grpc.add_PeopleServiceServicer_to_server,
+                servicer=people,
+            ),
         ],
         listen="127.0.0.1:0",
         options=QUICK,
@@ -388,7 +434,10 @@ async def the_world(database: Database, signing_keys: keys.SigningKeys) -> Async
         behind,
         open_channel(f"127.0.0.1:{behind.port}", services=[]) as channel,
     ):
-        settings = make_settings(google_certs_url=google_server.url, apple_keys_url=apple_server.url)
+        settings = make_settings(
+            google_certs_url=google_server.url, apple_keys_url=apple_server.url, erasure_delay_seconds=0
+        )
+        deletions = build_deletions(settings, database=database, backlogs=channel, games=channel, clock=clock)
         gateway = Server(
             services(
                 settings,
@@ -396,13 +445,19 @@ async def the_world(database: Database, signing_keys: keys.SigningKeys) -> Async
                 database=database,
                 backlogs=channel,
                 movies=channel,
+                games=channel,
+                deletions=deletions,
                 providers=client,
                 clock=clock,
             ),
             listen="127.0.0.1:0",
             options=QUICK,
         )
-        async with gateway, grpc.aio.insecure_channel(f"127.0.0.1:{gateway.port}") as door:
+        async with (
+            in_background(deletions.run(), name="deletions"),
+            gateway,
+            grpc.aio.insecure_channel(f"127.0.0.1:{gateway.port}") as door,
+        ):
             yield World(
                 settings=settings,
                 clock=clock,
@@ -413,6 +468,7 @@ async def the_world(database: Database, signing_keys: keys.SigningKeys) -> Async
                 apple_server=apple_server,
                 movies=movies,
                 backlogs=backlogs,
+                people=people,
                 signing_keys=signing_keys,
                 behind=f"127.0.0.1:{behind.port}",
                 target=f"127.0.0.1:{gateway.port}",
@@ -428,6 +484,7 @@ def world(the_world: World) -> World:
     the_world.clock.shift = timedelta()
     the_world.movies.script = Script()
     the_world.backlogs.script = Script()
+    the_world.people.script = Script()
     the_world.backlogs.entries = {}
     return the_world
 

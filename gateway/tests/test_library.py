@@ -17,7 +17,7 @@ import pytest
 from google.protobuf.message import Message
 
 from dev.processes import free_port
-from gateway.__main__ import services
+from gateway.__main__ import build_deletions, services
 from gateway.tests.conftest import NOTICE, QUICK, Refused, World, as_caller, entry, film
 from gateway.tests.refusals import refusal
 from mesh.channels import open_channel
@@ -460,6 +460,8 @@ async def another_gateway(world: World, *, movies: str, database: Database) -> A
                 database=database,
                 backlogs=behind,
                 movies=films,
+                games=behind,
+                deletions=build_deletions(world.settings, database=database, backlogs=behind, games=behind),
                 providers=client,
             ),
             listen="127.0.0.1:0",

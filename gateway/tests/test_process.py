@@ -54,6 +54,7 @@ def environment(tmp_path: Path, **variables: str) -> dict[str, str]:
         "GATEWAY_LISTEN": "127.0.0.1:0",
         "BACKLOG_TARGET": "127.0.0.1:1",
         "MOVIE_TARGET": "127.0.0.1:1",
+        "GAME_TARGET": "127.0.0.1:1",
         "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nothing",
         "GOOGLE_CLIENT_IDS": ",".join(GOOGLE_CLIENTS),
         "APPLE_CLIENT_IDS": ",".join(APPLE_CLIENTS),

@@ -30,6 +30,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, Settin
 S = TypeVar("S", bound="Settings")
 
 _HOST_PORT = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
+_IPV4_PORT = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}:([0-9]{1,5})")
 _WEB_URL = re.compile(r"https?://[A-Za-z0-9._~:\[\]-]+(?:/[^\s?#]*)?")
 
 
@@ -41,10 +42,14 @@ def _listen_address(value: str) -> str:
 
 
 def _target(value: str) -> str:
-    match = _HOST_PORT.fullmatch(value.removeprefix("dns:///"))
-    if match is None or not 1 <= int(match[1]) <= 65535:
-        raise ValueError("it should look like backlog:9000 or dns:///backlog:9000")
-    return value
+    several = "," in value
+    for address in value.split(",") if several else [value.removeprefix("dns:///")]:
+        match = (_IPV4_PORT if several else _HOST_PORT).fullmatch(address)
+        if match is None or not 1 <= int(match[1]) <= 65535:
+            raise ValueError(
+                "it should look like backlog:9000, dns:///backlog:9000 or 10.0.0.1:9000,10.0.0.2:9000"
+            )
+    return f"ipv4:{value}" if several else value
 
 
 def _web_url(value: str) -> str:
@@ -62,7 +67,8 @@ def _split_commas(value: Any) -> Any:
 Listen = Annotated[str, AfterValidator(_listen_address)]
 """Where to listen: `host:port`, port 0 for a free one."""
 Target = Annotated[str, AfterValidator(_target)]
-"""Where another service is: `host:port`, or `dns:///host:port`."""
+"""Where another service is, as gRPC has it: `host:port`, `dns:///host:port`, or `address:port` of several
+replicas with commas between them, for IPv4."""
 WebUrl = Annotated[str, AfterValidator(_web_url)]
 """An http or https address without query; a final slash is taken off."""
 CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]

@@ -62,7 +62,9 @@ class Account(_message.Message):
     user_id: _builtins.str
     """Our id of the person. It never changes."""
     display_name: _builtins.str
-    """What others see, 1 to 50 characters. Two people may have the same."""
+    """What others see: 1 to 50 characters as readers count them (grapheme clusters), of 400 code points at most. Two people may
+    have the same.
+    """
     language: _builtins.str
     """The language to use where a call names none, BCP 47. Empty: English."""
     region: _builtins.str
@@ -233,7 +235,7 @@ class UpdateAccountRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Which fields to change: display_name, language, region."""
+        """Which fields to change: display_name, language, region, or * for all three. Empty: those that are set in `account`."""
 
     def __init__(
         self,
@@ -579,7 +581,9 @@ class ExportAccountResponse(_message.Message):
 
     @_builtins.property
     def services(self) -> _containers.MessageMap[_builtins.str, _struct_pb2.Struct]:
-        """What each of the other services holds, by the service's name, in that service's own shape."""
+        """What each service holds, by its name, in its own shape: `backlog_svc`, `game_svc`, and `gateway` for what the fields above
+        do not say (subjects, how sessions ended).
+        """
 
     def __init__(
         self,

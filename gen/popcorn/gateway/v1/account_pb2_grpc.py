@@ -89,15 +89,17 @@ class AccountServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateAccount(self, request, context):
-        """Changes the display name, the language or the region.
+        """Changes the display name, the language or the region. Others see a new name in rooms that are joined with the access
+        token of the next refresh.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteAccount(self, request, context):
-        """Deletes the account. Its sessions end at once; within 60 seconds every service has erased what it held. Other
-        people's movie nights stay, with the name gone.
+        """Deletes the account. Its sessions end at once, and nobody can sign in to it any more; signing in again makes a new one.
+        Within 60 seconds every service has erased what it held, or as soon as it is back. Other people's movie nights stay,
+        with the name gone. Deleting twice is fine.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -137,7 +139,8 @@ class AccountServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ExportAccount(self, request, context):
-        """Everything that any of our services holds about the caller.
+        """Everything that any of our services holds about the caller, but secrets: hashes of tokens, and encrypted ones. UNAVAILABLE
+        (DEPENDENCY_UNAVAILABLE) when one of the services does not answer: it is the whole of it or nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

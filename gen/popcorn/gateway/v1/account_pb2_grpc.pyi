@@ -36,10 +36,13 @@ class AccountServiceStub:
     GetAccount: _grpc.UnaryUnaryMultiCallable[_account_pb2.GetAccountRequest, _account_pb2.GetAccountResponse]
     """The caller's account."""
     UpdateAccount: _grpc.UnaryUnaryMultiCallable[_account_pb2.UpdateAccountRequest, _account_pb2.UpdateAccountResponse]
-    """Changes the display name, the language or the region."""
+    """Changes the display name, the language or the region. Others see a new name in rooms that are joined with the access
+    token of the next refresh.
+    """
     DeleteAccount: _grpc.UnaryUnaryMultiCallable[_account_pb2.DeleteAccountRequest, _account_pb2.DeleteAccountResponse]
-    """Deletes the account. Its sessions end at once; within 60 seconds every service has erased what it held. Other
-    people's movie nights stay, with the name gone.
+    """Deletes the account. Its sessions end at once, and nobody can sign in to it any more; signing in again makes a new one.
+    Within 60 seconds every service has erased what it held, or as soon as it is back. Other people's movie nights stay,
+    with the name gone. Deleting twice is fine.
     """
     ListSessions: _grpc.UnaryUnaryMultiCallable[_account_pb2.ListSessionsRequest, _account_pb2.ListSessionsResponse]
     """The sessions that are open, the latest used first."""
@@ -57,7 +60,9 @@ class AccountServiceStub:
     is the only one. Apple is told, as soon as it answers, that we do not need its grant any more.
     """
     ExportAccount: _grpc.UnaryUnaryMultiCallable[_account_pb2.ExportAccountRequest, _account_pb2.ExportAccountResponse]
-    """Everything that any of our services holds about the caller."""
+    """Everything that any of our services holds about the caller, but secrets: hashes of tokens, and encrypted ones. UNAVAILABLE
+    (DEPENDENCY_UNAVAILABLE) when one of the services does not answer: it is the whole of it or nothing.
+    """
 
 @_typing.type_check_only
 class AccountServiceAsyncStub(AccountServiceStub):
@@ -67,10 +72,13 @@ class AccountServiceAsyncStub(AccountServiceStub):
     GetAccount: _aio.UnaryUnaryMultiCallable[_account_pb2.GetAccountRequest, _account_pb2.GetAccountResponse]  # type: ignore[assignment]
     """The caller's account."""
     UpdateAccount: _aio.UnaryUnaryMultiCallable[_account_pb2.UpdateAccountRequest, _account_pb2.UpdateAccountResponse]  # type: ignore[assignment]
-    """Changes the display name, the language or the region."""
+    """Changes the display name, the language or the region. Others see a new name in rooms that are joined with the access
+    token of the next refresh.
+    """
     DeleteAccount: _aio.UnaryUnaryMultiCallable[_account_pb2.DeleteAccountRequest, _account_pb2.DeleteAccountResponse]  # type: ignore[assignment]
-    """Deletes the account. Its sessions end at once; within 60 seconds every service has erased what it held. Other
-    people's movie nights stay, with the name gone.
+    """Deletes the account. Its sessions end at once, and nobody can sign in to it any more; signing in again makes a new one.
+    Within 60 seconds every service has erased what it held, or as soon as it is back. Other people's movie nights stay,
+    with the name gone. Deleting twice is fine.
     """
     ListSessions: _aio.UnaryUnaryMultiCallable[_account_pb2.ListSessionsRequest, _account_pb2.ListSessionsResponse]  # type: ignore[assignment]
     """The sessions that are open, the latest used first."""
@@ -88,7 +96,9 @@ class AccountServiceAsyncStub(AccountServiceStub):
     is the only one. Apple is told, as soon as it answers, that we do not need its grant any more.
     """
     ExportAccount: _aio.UnaryUnaryMultiCallable[_account_pb2.ExportAccountRequest, _account_pb2.ExportAccountResponse]  # type: ignore[assignment]
-    """Everything that any of our services holds about the caller."""
+    """Everything that any of our services holds about the caller, but secrets: hashes of tokens, and encrypted ones. UNAVAILABLE
+    (DEPENDENCY_UNAVAILABLE) when one of the services does not answer: it is the whole of it or nothing.
+    """
 
 class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
     """The caller's account. No method takes a user id: it is always the caller's own."""
@@ -107,7 +117,9 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _account_pb2.UpdateAccountRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_account_pb2.UpdateAccountResponse, _abc.Awaitable[_account_pb2.UpdateAccountResponse]]:
-        """Changes the display name, the language or the region."""
+        """Changes the display name, the language or the region. Others see a new name in rooms that are joined with the access
+        token of the next refresh.
+        """
 
     @_abc_1.abstractmethod
     def DeleteAccount(
@@ -115,8 +127,9 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _account_pb2.DeleteAccountRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_account_pb2.DeleteAccountResponse, _abc.Awaitable[_account_pb2.DeleteAccountResponse]]:
-        """Deletes the account. Its sessions end at once; within 60 seconds every service has erased what it held. Other
-        people's movie nights stay, with the name gone.
+        """Deletes the account. Its sessions end at once, and nobody can sign in to it any more; signing in again makes a new one.
+        Within 60 seconds every service has erased what it held, or as soon as it is back. Other people's movie nights stay,
+        with the name gone. Deleting twice is fine.
         """
 
     @_abc_1.abstractmethod
@@ -164,6 +177,8 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _account_pb2.ExportAccountRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_account_pb2.ExportAccountResponse, _abc.Awaitable[_account_pb2.ExportAccountResponse]]:
-        """Everything that any of our services holds about the caller."""
+        """Everything that any of our services holds about the caller, but secrets: hashes of tokens, and encrypted ones. UNAVAILABLE
+        (DEPENDENCY_UNAVAILABLE) when one of the services does not answer: it is the whole of it or nothing.
+        """
 
 def add_AccountServiceServicer_to_server(servicer: AccountServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
