@@ -1,6 +1,7 @@
 """What the shelves are asked for, and under which name the store keeps it."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from movie_svc.films import Filter
 from movie_svc.languages import Reader
@@ -99,6 +100,33 @@ class GenresKey:
     def name(self) -> str:
         """Begins with `genres/`."""
         return f"genres/{self.language}"
+
+
+@dataclass(frozen=True, slots=True)
+class FindKey:
+    """The film, if any, that IMDb knows by an id."""
+
+    imdb_id: str
+    language: str
+
+    @property
+    def name(self) -> str:
+        """Begins with `find/`."""
+        return f"find/{self.language}/{self.imdb_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class RankingKey:
+    """One of TMDB's pages of the popular, or of the best rated films."""
+
+    ranking: Literal["popular", "top_rated"]
+    language: str
+    page: int
+
+    @property
+    def name(self) -> str:
+        """Begins with the ranking."""
+        return f"{self.ranking}/{self.language}/{self.page}"
 
 
 ListKey = SearchKey | TrendingKey | DiscoverKey

@@ -124,6 +124,18 @@ def page_of(answer: object) -> ListPage:
     return ListPage(rows=rows, total=len(rows) if total is None else max(0, min(total, most)))
 
 
+def found_of(answer: object) -> ListPage:
+    """Read the films in the answer to `/find/{id}`: at most one, for series and people are no films.
+
+    Raises:
+        NoFilm: When it is no object with a list of films.
+    """
+    if not isinstance(answer, dict) or not isinstance(answer.get("movie_results"), list):
+        raise NoFilm("not what was found")
+    rows = tuple(row for row in map(_summary, answer["movie_results"][:ROWS_A_PAGE]) if row is not None)
+    return ListPage(rows=rows[:1], total=len(rows[:1]))
+
+
 def genres_of(answer: object) -> tuple[Genre, ...]:
     """Read the answer to `/genre/movie/list`; empty when TMDB has no names in that language.
 

@@ -1,7 +1,8 @@
 """TMDB's API, version 3: the only module that knows its HTTP.
 
     FilmsUnavailable            what a reader gets to see, whatever it was
-    ├── TmdbUnavailable         no answer in time, a broken connection, 5xx, 429, the budget is spent
+    ├── TmdbUnavailable         no answer in time, a broken connection, 5xx, 429; the budget is spent, the
+    │                           circuit breaker open
     ├── TmdbRefused             our key is not taken
     └── AnswerUnusable          an answer that cannot be read
 
@@ -10,6 +11,8 @@ None of them carries anything of the request: with one of TMDB's two kinds of ke
 
 import asyncio
 import json
+import math
+import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -18,6 +21,9 @@ from typing import Any, Final, TypeVar
 import httpx
 import structlog
 
+from movie_svc import counters as names
+from movie_svc.breaker import Breaker, BreakerOpen, Pass
+from movie_svc.counters import Counters
 from movie_svc.films import (
     VOTES_TO_BE_RATED,
     AnswerUnusable,
@@ -27,9 +33,18 @@ from movie_svc.films import (
     ListPage,
     Provider,
 )
-from movie_svc.keys import DiscoverKey, FilmKey, GenresKey, ProvidersKey, SearchKey, TrendingKey
+from movie_svc.keys import (
+    DiscoverKey,
+    FilmKey,
+    FindKey,
+    GenresKey,
+    ProvidersKey,
+    RankingKey,
+    SearchKey,
+    TrendingKey,
+)
 from movie_svc.languages import base
-from movie_svc.parsing import NoFilm, film_of, genres_of, page_of, providers_of
+from movie_svc.parsing import NoFilm, film_of, found_of, genres_of, page_of, providers_of
 
 T = TypeVar("T")
 
@@ -45,6 +60,9 @@ _CONNECT_SECONDS: Final = 1.0
 _SHORTEST_ATTEMPT_SECONDS: Final = 0.1
 _BACKOFF_SECONDS: Final = 0.2
 _LONGEST_PAUSE_SECONDS: Final = 60.0
+_LONGEST_GUESSED_PAUSE_SECONDS: Final = 10.0
+# A shorter attempt that fails says more about its deadline than about TMDB.
+_FAIR_ATTEMPT_SECONDS: Final = 0.5
 # "The resource you requested could not be found." and "Invalid id": what TMDB itself says with a 404.
 _NOT_FOUND_CODES: Final = frozenset({6, 34})
 _RETRIED_STATUSES: Final = frozenset({500, 502, 503, 504})
@@ -116,6 +134,8 @@ class Tmdb:
         most_at_once: int,
         jitter: Callable[[], float],
         clock: Callable[[], datetime],
+        breaker: Breaker | None = None,
+        counters: Counters | None = None,
     ) -> None:
         """Make a client; it connects when it is first used.
 
@@ -126,6 +146,8 @@ class Tmdb:
             most_at_once: How many requests may be in the air.
             jitter: Gives a random number from 0 to 1.
             clock: The present, for a Retry-After that is a date.
+            breaker: Stands before TMDB; one of its own by default.
+            counters: Where requests are counted.
         """
         # A read access token is a JWT; the header is the better place, since URLs end up in logs.
         is_token = key.count(".") == 2
@@ -147,6 +169,10 @@ class Tmdb:
         self._in_the_air = asyncio.Semaphore(most_at_once)
         self._jitter = jitter
         self._clock = clock
+        self._breaker = breaker or Breaker("tmdb", clock=time.monotonic)
+        self._counters = counters or Counters()
+        self._scolded_at = -math.inf
+        self._scoldings = 0
 
     async def film(self, key: FilmKey, deadline: float) -> Film | None:
         """Return a film with its details, or None when TMDB has none with this id.
@@ -202,6 +228,16 @@ class Tmdb:
 
         return await self._get("/watch/providers/movie", {"watch_region": key.region}, read, deadline)
 
+    async def find(self, key: FindKey, deadline: float) -> ListPage | None:
+        """Return the film that IMDb knows by an id, as a page of one or none; raises as `film` does."""
+        params = {"external_source": "imdb_id", "language": key.language}
+        return await self._get(f"/find/{key.imdb_id}", params, found_of, deadline)
+
+    async def ranking(self, key: RankingKey, deadline: float) -> ListPage | None:
+        """Return a page of the popular, or of the best rated films; raises as `film` does."""
+        params = {"language": key.language, "page": str(key.page)}
+        return await self._get(f"/movie/{key.ranking}", params, page_of, deadline)
+
     async def genres(self, key: GenresKey, deadline: float) -> tuple[Genre, ...] | None:
         """Return all genres, named in a language; raises as `film` does."""
         return await self._get("/genre/movie/list", {"language": key.language}, genres_of, deadline)
@@ -232,24 +268,81 @@ class Tmdb:
     async def _attempt(
         self, path: str, params: Mapping[str, str], read: Callable[[object], T], deadline: float
     ) -> T | None:
-        loop = asyncio.get_running_loop()
         try:
+            self._breaker.check()
             async with asyncio.timeout_at(deadline):
                 await self._in_the_air.acquire()
         except TimeoutError:
             _log.warning("tmdb.failed", path=path, problem="too many requests in the air")
+            self._counters.of(names.TMDB_SPARED, why="concurrency").add()
             raise TmdbUnavailable from None
+        except BreakerOpen as error:
+            raise self._spared(error) from None
+        try:
+            await self._spend(deadline)
+            with self._breaker.enter() as way:  # again: it may have opened while we waited
+                return await self._pass(path, params, read, deadline, way)
+        except BreakerOpen as error:
+            raise self._spared(error) from None
+        finally:
+            self._in_the_air.release()
+
+    async def _spend(self, deadline: float) -> None:
         try:
             await self._budget.spend(deadline)
-            async with asyncio.timeout_at(min(deadline, loop.time() + _ATTEMPT_SECONDS)):
+        except TmdbUnavailable:
+            self._counters.of(names.TMDB_SPARED, why="budget").add()
+            raise
+
+    def _spared(self, error: BreakerOpen) -> TmdbUnavailable:
+        self._counters.of(names.TMDB_SPARED, why="breaker").add()
+        return TmdbUnavailable(retry_after=timedelta(seconds=max(1.0, error.retry_after_seconds)))
+
+    async def _pass(
+        self,
+        path: str,
+        params: Mapping[str, str],
+        read: Callable[[object], T],
+        deadline: float,
+        way: Pass,
+    ) -> T | None:
+        """Send one request and read its answer; the breaker hears how TMDB is."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            async with asyncio.timeout_at(min(deadline, began + _ATTEMPT_SECONDS)):
                 status, headers, body = await self._exchange(path, params)
         except (TimeoutError, httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+            if not isinstance(error, TimeoutError) or loop.time() - began >= _FAIR_ATTEMPT_SECONDS:
+                way.failed()
+            self._count("failed")
             # Only the name: httpx puts URLs into some of its texts.
             _log.warning("tmdb.failed", path=path, problem=type(error).__name__)
             raise TryAgain(TmdbUnavailable()) from None
-        finally:
-            self._in_the_air.release()
-        return self._read(path, status, headers, body, read)
+        if status == 429:
+            self._count("too_many")
+            raise self._scolded(path, headers, began=began)
+        self._scoldings = 0
+        return self._read(path, status, body, read, way)
+
+    def _count(self, outcome: str) -> None:
+        self._counters.of(names.TMDB_REQUESTS, outcome=outcome).add()
+
+    def _scolded(self, path: str, headers: httpx.Headers, *, began: float) -> "TryAgain":
+        """Pause everything, and return what the reader gets: it has been too much for TMDB.
+
+        Where it does not say for how long, the pause doubles with each request that was sent after the last.
+        """
+        wait = _retry_after_seconds(headers.get("retry-after"), self._clock())
+        if began > self._scolded_at:
+            self._scolded_at = asyncio.get_running_loop().time()
+            self._scoldings += 1
+        guess = _BACKOFF_SECONDS * (1 + self._jitter()) * 2 ** min(self._scoldings - 1, 10)
+        pause = min(guess, _LONGEST_GUESSED_PAUSE_SECONDS) if wait is None else wait
+        self._budget.pause(pause)
+        _log.warning("tmdb.too_many_requests", path=path, retry_after_seconds=wait)
+        failure = TmdbUnavailable(retry_after=timedelta(seconds=max(1.0, pause)))
+        return TryAgain(failure, wait_seconds=pause)
 
     async def _exchange(self, path: str, params: Mapping[str, str]) -> tuple[int, httpx.Headers, bytes]:
         body = bytearray()
@@ -261,38 +354,49 @@ class Tmdb:
                     break
         return response.status_code, response.headers, bytes(body)
 
-    def _read(
-        self, path: str, status: int, headers: httpx.Headers, body: bytes, read: Callable[[object], T]
-    ) -> T | None:
+    def _read(self, path: str, status: int, body: bytes, read: Callable[[object], T], way: Pass) -> T | None:
         match status:
             case 200:
-                try:
-                    return read(json.loads(body))
-                except NoFilm as problem:
-                    _log.error("tmdb.answer_unusable", path=path, problem=str(problem))
-                    raise AnswerUnusable from None
-                except (ValueError, RecursionError) as problem:
-                    # HTML, or half of the JSON: the next answer may well be whole.
-                    _log.warning("tmdb.answer_unusable", path=path, problem=type(problem).__name__)
-                    raise TryAgain(AnswerUnusable()) from None
+                return self._read_answer(path, body, read, way)
             case 404 if _tmdb_code(body) in _NOT_FOUND_CODES:
+                way.succeeded()
+                self._count("not_found")
                 return None
-            case 429:
-                wait = _retry_after_seconds(headers.get("retry-after"), self._clock())
-                pause = wait if wait is not None else _BACKOFF_SECONDS * (1 + self._jitter())
-                self._budget.pause(pause)
-                _log.warning("tmdb.too_many_requests", path=path, retry_after_seconds=wait)
-                failure = TmdbUnavailable(retry_after=timedelta(seconds=max(1.0, pause)))
-                raise TryAgain(failure, wait_seconds=pause)
             case 401 | 403:
+                way.failed()
+                self._count("refused")
                 _log.error("tmdb.refused", path=path, status=status, problem="TMDB_API_KEY is not accepted")
                 raise TmdbRefused
             case _ if status in _RETRIED_STATUSES:
+                way.failed()
+                self._count("failed")
                 _log.warning("tmdb.failed", path=path, status=status)
                 raise TryAgain(TmdbUnavailable())
             case _:
+                # TMDB itself complaining about this one request says nothing about the next.
+                if _tmdb_code(body) is None and status != 422:
+                    way.failed()
+                self._count("unusable")
                 _log.error("tmdb.answer_unusable", path=path, status=status)
                 raise AnswerUnusable
+
+    def _read_answer(self, path: str, body: bytes, read: Callable[[object], T], way: Pass) -> T:
+        try:
+            answer = read(json.loads(body))
+        except NoFilm as problem:
+            way.succeeded()
+            self._count("unusable")
+            _log.error("tmdb.answer_unusable", path=path, problem=str(problem))
+            raise AnswerUnusable from None
+        except (ValueError, RecursionError) as problem:
+            # HTML, or half of the JSON: the next answer may well be whole.
+            way.failed()
+            self._count("unusable")
+            _log.warning("tmdb.answer_unusable", path=path, problem=type(problem).__name__)
+            raise TryAgain(AnswerUnusable()) from None
+        way.succeeded()
+        self._count("ok")
+        return answer
 
 
 class TryAgain(Exception):

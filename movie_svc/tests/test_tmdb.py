@@ -5,12 +5,15 @@ import json
 import logging
 import traceback
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import timedelta
 from email.utils import format_datetime
 
 import pytest
 import structlog
 
+from movie_svc.breaker import Breaker, BreakerPolicy, State
+from movie_svc.counters import Counters
 from movie_svc.films import AnswerUnusable, FilmsUnavailable
 from movie_svc.keys import FilmKey, GenresKey, SearchKey, TrendingKey
 from movie_svc.languages import Reader
@@ -29,7 +32,15 @@ def now() -> float:
     return asyncio.get_running_loop().time()
 
 
-def client(upstream: Upstream, clock: TurnedClock, *, key: str = KEY, most_at_once: int = 10) -> Tmdb:
+def client(
+    upstream: Upstream,
+    clock: TurnedClock,
+    *,
+    key: str = KEY,
+    most_at_once: int = 10,
+    breaker: Breaker | None = None,
+    counters: Counters | None = None,
+) -> Tmdb:
     return Tmdb(
         url=upstream.url,
         key=key,
@@ -37,6 +48,8 @@ def client(upstream: Upstream, clock: TurnedClock, *, key: str = KEY, most_at_on
         most_at_once=most_at_once,
         jitter=lambda: 0.0,
         clock=clock,
+        breaker=breaker,
+        counters=counters,
     )
 
 
@@ -200,9 +213,72 @@ async def test_never_more_in_the_air_than_the_setting(upstream: Upstream, clock:
     assert upstream.most_in_the_air == 3
 
 
-async def test_the_key_is_in_no_log_and_no_error(
-    tmdb: Tmdb, upstream: Upstream, caplog: pytest.LogCaptureFixture
+async def test_a_tmdb_that_is_down_is_left_alone_probed_by_one_and_used_again(
+    upstream: Upstream, clock: TurnedClock
 ) -> None:
+    seconds = 0.0
+    counters = Counters()
+    breaker = Breaker("tmdb", clock=lambda: seconds)
+    tmdb = client(upstream, clock, breaker=breaker, counters=counters)
+    upstream.always = Reply(status=503)
+    for _ in range(19):
+        with pytest.raises(TmdbUnavailable):
+            await ask(tmdb)
+    with pytest.raises(TmdbUnavailable) as raised:
+        await ask(tmdb)
+    assert len(upstream.asked) == BreakerPolicy().failures_in_a_row
+    assert raised.value.retry_after <= timedelta(seconds=BreakerPolicy().rest_seconds)
+    assert counters.values()['movie_tmdb_spared_total{why="breaker"}'] == 16
+
+    # One request is a probe, for everybody.
+    seconds += BreakerPolicy().rest_seconds
+    upstream.asked.clear()
+    upstream.always = Reply(status=503, delay=0.1)
+    answers = await asyncio.gather(*(ask(tmdb) for _ in range(20)), return_exceptions=True)
+    assert {type(answer) for answer in answers} == {TmdbUnavailable}
+    assert len(upstream.asked) == 1
+
+    seconds += BreakerPolicy().rest_seconds
+    upstream.always = None
+    for _ in range(5):
+        assert await ask(tmdb) is not None
+    assert breaker.state is State.CLOSED
+    await tmdb.close()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(NOT_FOUND, id="404"),
+        pytest.param(Reply.of([1, 2]), id="no film"),
+        pytest.param(Reply.of({"errors": ["query must be provided"]}, 422), id="422"),
+        pytest.param(Reply.of({"status_code": 22}, 400), id="400"),
+    ],
+)
+async def test_what_tmdb_says_about_one_request_opens_nothing(
+    tmdb: Tmdb, upstream: Upstream, answer: Reply
+) -> None:
+    upstream.always = answer
+    for _ in range(30):
+        with suppress(AnswerUnusable):
+            assert await ask(tmdb) is None
+    assert len(upstream.asked) == 30
+
+
+async def test_429_without_retry_after_makes_ever_longer_pauses(tmdb: Tmdb, upstream: Upstream) -> None:
+    upstream.always = Reply.of({"status_code": 25}, 429)
+    for _ in range(3):
+        with pytest.raises(TmdbUnavailable):
+            await ask(tmdb, patience=1.2)
+    # After 0.2, 0.4 and 0.8 s the fourth would come too late for its deadline.
+    assert len(upstream.asked) <= 4
+
+
+async def test_the_key_is_in_no_log_and_no_error(
+    upstream: Upstream, clock: TurnedClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    never = Breaker("tmdb", clock=lambda: 0.0, policy=BreakerPolicy(failures_in_a_row=100))
+    tmdb = client(upstream, clock, breaker=never)
     written: list[str] = []
     with caplog.at_level(logging.WARNING), structlog.testing.capture_logs() as logs:
         for fault in (
@@ -222,6 +298,7 @@ async def test_the_key_is_in_no_log_and_no_error(
             error = raised.value
             written += [*traceback.format_exception(error), repr(error), str(error.metadata)]
             assert error.__cause__ is None
+    await tmdb.close()
     assert len(logs) >= 9
     assert all("path" in log for log in logs)
     assert not any(KEY in text for text in [*written, *map(str, logs), caplog.text])
