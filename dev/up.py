@@ -142,7 +142,7 @@ def only_one(file: Path) -> Iterator[None]:
     Raises:
         Refused: There is one already.
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with file.open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
