@@ -14,11 +14,15 @@ from mesh.page_tokens import PageTokens
 from mesh.server import ServerOptions, Service, run, serve
 from mesh.settings import load
 from movie_svc.catalogue import FILM_POLICY, GENRES_POLICY, PAGE_POLICY, PROVIDERS_POLICY
+from movie_svc.external_ids import ExternalIds
+from movie_svc.films import ListPage
+from movie_svc.keys import FindKey, RankingKey, SearchKey
 from movie_svc.messages import Presenter
 from movie_svc.servicer import FilmCatalogue, MovieServicer
 from movie_svc.settings import MovieSettings
 from movie_svc.shelf import Shelf
 from movie_svc.store import Store
+from movie_svc.suggestions import Suggestions
 from movie_svc.tmdb import Tmdb
 from popcorn.movie.v1 import movie_pb2, movie_pb2_grpc
 
@@ -37,6 +41,12 @@ class Parts:
     """What is served."""
     catalogue: FilmCatalogue
     """What it serves from."""
+    suggestions: Suggestions
+    """The titles it knows."""
+    rankings: Shelf[RankingKey, ListPage, ListPage]
+    """TMDB's popular and best rated films, to fill the cache with."""
+    store: Store
+    """What all replicas share."""
 
 
 @asynccontextmanager
@@ -53,26 +63,47 @@ async def parts(settings: MovieSettings, *, clock: Clock = utc_now) -> AsyncIter
         clock=clock,
     )
     presenter = Presenter(settings.tmdb_image_url)
+    suggestions = Suggestions(
+        store.titles, kept=FILM_POLICY.kept, most_films=settings.suggested_films, clock=clock
+    )
+    searches: Shelf[SearchKey, ListPage, ListPage] = Shelf(
+        store=store.pages,
+        fetch=suggestions.noting_pages(tmdb.search),
+        present=lambda _, page: page,
+        policy=PAGE_POLICY,
+        clock=clock,
+        most_in_memory=_PAGES_IN_MEMORY,
+    )
+    finds: Shelf[FindKey, ListPage, ListPage] = Shelf(
+        store=store.pages,
+        fetch=suggestions.noting_pages(tmdb.find),
+        present=lambda _, page: page,
+        policy=PAGE_POLICY,
+        clock=clock,
+        most_in_memory=_PAGES_IN_MEMORY,
+    )
+    rankings: Shelf[RankingKey, ListPage, ListPage] = Shelf(
+        store=store.pages,
+        fetch=suggestions.noting_pages(tmdb.ranking),
+        present=lambda _, page: page,
+        policy=PAGE_POLICY,
+        clock=clock,
+        most_in_memory=_PAGES_IN_MEMORY,
+    )
+    external_ids = ExternalIds(finds=finds, searches=searches, titles_of=suggestions.titles_of)
     catalogue: FilmCatalogue = FilmCatalogue(
         films=Shelf(
             store=store.films,
-            fetch=tmdb.film,
+            fetch=suggestions.noting_films(tmdb.film),
             present=presenter.film,
             policy=FILM_POLICY,
             clock=clock,
             most_in_memory=settings.films_in_memory,
         ),
-        searches=Shelf(
-            store=store.pages,
-            fetch=tmdb.search,
-            present=lambda _, page: page,
-            policy=PAGE_POLICY,
-            clock=clock,
-            most_in_memory=_PAGES_IN_MEMORY,
-        ),
+        searches=searches,
         trending=Shelf(
             store=store.pages,
-            fetch=tmdb.trending,
+            fetch=suggestions.noting_pages(tmdb.trending),
             present=lambda _, page: page,
             policy=PAGE_POLICY,
             clock=clock,
@@ -80,7 +111,7 @@ async def parts(settings: MovieSettings, *, clock: Clock = utc_now) -> AsyncIter
         ),
         discoveries=Shelf(
             store=store.pages,
-            fetch=tmdb.discover,
+            fetch=suggestions.noting_pages(tmdb.discover),
             present=lambda _, page: page,
             policy=PAGE_POLICY,
             clock=clock,
@@ -104,8 +135,13 @@ async def parts(settings: MovieSettings, *, clock: Clock = utc_now) -> AsyncIter
         ),
     )
     tokens = PageTokens(settings.page_token_key.get_secret_value().encode())
-    # The generated base answers what is not overridden with UNIMPLEMENTED; its stub calls those abstract.
-    servicer = MovieServicer(catalogue, presenter=presenter, tokens=tokens)  # type: ignore[abstract]
+    servicer = MovieServicer(
+        catalogue,
+        suggestions=suggestions,
+        external_ids=external_ids,
+        presenter=presenter,
+        tokens=tokens,
+    )
     service = Service(
         descriptor=movie_pb2.DESCRIPTOR.services_by_name["MovieService"],
         add=movie_pb2_grpc.add_MovieServiceServicer_to_server,
@@ -113,9 +149,13 @@ async def parts(settings: MovieSettings, *, clock: Clock = utc_now) -> AsyncIter
         probes={"mongodb": store.probe},
     )
     try:
-        yield Parts(service, catalogue)
+        async with suggestions:
+            yield Parts(service, catalogue, suggestions=suggestions, rankings=rankings, store=store)
     finally:
         await catalogue.settle()
+        await rankings.settle()
+        await external_ids.settle()
+        await suggestions.settle()
         await tmdb.close()
         await store.close()
 

@@ -150,6 +150,13 @@ class Catalogue(Generic[S]):
                 return tuple(sorted(genres, key=lambda genre: _in_order(genre.name)))
         raise FilmsUnavailable
 
+    async def genre_names(self, reader: Reader, *, patience: float) -> dict[int, str]:
+        """Return genres by id, which TMDB's lists leave out; a list without their names is still a list."""
+        try:
+            return {genre.id: genre.name for genre in await self.genres(reader, patience=patience)}
+        except FilmsUnavailable:
+            return {}
+
     async def providers(self, reader: Reader, *, patience: float) -> Providers:
         """Return all services one can watch films on in the reader's region, in JustWatch's order.
 
@@ -194,17 +201,10 @@ class Catalogue(Generic[S]):
         end = offset + size
         return Rows(
             rows=wanted,
-            genres=await self._genre_names(reader, give_up_at) if wanted else {},
+            genres=await self.genre_names(reader, patience=_left(give_up_at)) if wanted else {},
             next_offset=end if end < total else None,
             total=total,
         )
-
-    async def _genre_names(self, reader: Reader, give_up_at: float) -> dict[int, str]:
-        """Return what TMDB's lists leave out; a list without the names of genres is still a list."""
-        try:
-            return {genre.id: genre.name for genre in await self.genres(reader, patience=_left(give_up_at))}
-        except FilmsUnavailable:
-            return {}
 
 
 _L = TypeVar("_L", bound=ListKey)

@@ -7,9 +7,9 @@ for each requested language in turn, best first.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
-from movie_svc.films import Film, Summary, Text
+from movie_svc.films import Summary, Text, Translations
 
 FALLBACK_LANGUAGE: Final = "en"
 FALLBACK_REGION: Final = "US"
@@ -88,6 +88,30 @@ class Reader:
         return with_country(self.languages[0])
 
 
+class Translated(Protocol):
+    """What is written about a film: a `Film`, or less of it."""
+
+    @property
+    def original_title(self) -> str:
+        """The title in the film's own language; never empty."""
+        ...
+
+    @property
+    def original_language(self) -> str:
+        """ISO 639-1; empty when nobody knows."""
+        ...
+
+    @property
+    def texts(self) -> tuple[Text, ...]:
+        """All texts in the languages that are here at all."""
+        ...
+
+    @property
+    def translations(self) -> Translations:
+        """The texts in all other languages."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Shown:
     """The text that a reader gets."""
@@ -110,7 +134,7 @@ def with_country(tag: str) -> str:
     return f"{tag}-{_HOMES[tag]}" if tag in _HOMES else tag
 
 
-def show(film: Film, reader: Reader) -> Shown:
+def show(film: Translated, reader: Reader) -> Shown:
     """Return the best text that there is of a film for a reader.
 
     Where nobody has written an overview in the language of the title, it comes from further down the chain.
@@ -147,7 +171,7 @@ def texts_near(texts: tuple[Text, ...], *, language: str, original: str) -> tupl
     return tuple(text for text in texts if base(text.language) in near)
 
 
-def _chain(film: Film, reader: Reader) -> Iterator[Text]:
+def _chain(film: Translated, reader: Reader) -> Iterator[Text]:
     """Yield the texts from the best liked on, each under the name of its step."""
     steps: dict[str, None] = {}
     for place, tag in enumerate(reader.languages):

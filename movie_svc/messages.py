@@ -10,9 +10,11 @@ from typing import Any, Final
 from mesh.checks import Checks
 from movie_svc import films
 from movie_svc.catalogue import Rows
+from movie_svc.external_ids import ExternalFilm, Resolved
 from movie_svc.films import Film, Filter, Summary
 from movie_svc.keys import FilmKey
 from movie_svc.languages import Reader, language_of_row, show
+from movie_svc.suggestions import KnownFilm
 from popcorn.movie.v1 import movie_pb2
 
 TMDB_NOTICE: Final = "This product uses the TMDB API but is not endorsed or certified by TMDB."
@@ -24,12 +26,18 @@ MOST_A_PAGE: Final = 20
 LONGEST_QUERY: Final = 200
 MOST_GENRES: Final = 10
 MOST_PROVIDERS: Final = 20
+MOST_SUGGESTED: Final = 20
+SUGGESTED: Final = 8
+LONGEST_PREFIX: Final = 100
+MOST_RESOLVED: Final = 100
+LONGEST_TITLE: Final = 200
 FIRST_YEAR: Final = 1870
 LAST_YEAR: Final = 2200
 
 _TAG = re.compile(r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{1,8}){0,4}")
 _LANGUAGE = re.compile(r"[a-z]{2}")
 _REGION = re.compile(r"[A-Za-z]{2}")
+_IMDB_ID = re.compile(r"tt[0-9]{5,12}")
 
 _POSTER_SIZES: Final = ("w154", "w342", "w780", "original")
 _BACKDROP_SIZES: Final = ("w300", "w780", "w1280", "original")
@@ -103,6 +111,25 @@ def read_filter(checks: Checks, wanted: movie_pb2.MovieFilter) -> Filter:
     )
 
 
+def read_external_films(checks: Checks, movies: Sequence[movie_pb2.ExternalMovie]) -> list[ExternalFilm]:
+    """Return films as other sites know them; what cannot be read is noted as `movies[3]...`."""
+    checks.require(len(movies) > 0, "movies", "REQUIRED", "Must not be empty.")
+    few = len(movies) <= MOST_RESOLVED
+    checks.require(few, "movies", "TOO_MANY", f"Must have at most {MOST_RESOLVED} entries.")
+    films: list[ExternalFilm] = []
+    for place, movie in enumerate(movies[:MOST_RESOLVED]):
+        field = f"movies[{place}]"
+        well_formed = not movie.imdb_id or _IMDB_ID.fullmatch(movie.imdb_id) is not None
+        checks.require(
+            well_formed, f"{field}.imdb_id", "INVALID_IMDB_ID", 'Must be an id of IMDb such as "tt0133093".'
+        )
+        title = checks.text(f"{field}.title", movie.title, longest=LONGEST_TITLE)
+        named = bool(movie.imdb_id or title)
+        checks.require(named, f"{field}.title", "REQUIRED", "Must not be empty without an IMDb id.")
+        films.append(ExternalFilm(movie.imdb_id, title, read_year(checks, f"{field}.year", movie.year)))
+    return films
+
+
 def _read_ids(checks: Checks, field: str, ids: Sequence[int], *, most: int) -> tuple[int, ...]:
     checks.require(len(ids) <= most, field, "TOO_MANY", f"Must have at most {most} entries.")
     for place, number in enumerate(ids[:most]):
@@ -151,6 +178,25 @@ class Presenter:
         """Return a list's films, without details."""
         return [self._row(row, rows.genres, reader) for row in rows.rows]
 
+    def suggestions(
+        self, films: Sequence[KnownFilm], genres: Mapping[int, str], reader: Reader
+    ) -> list[movie_pb2.Movie]:
+        """Return films by the titles that are known of them: like a list's, but without overviews."""
+        return [self._suggestion(film, genres, reader) for film in films]
+
+    def resolved(
+        self, resolved: Sequence[Resolved], genres: Mapping[int, str], reader: Reader
+    ) -> list[movie_pb2.ResolvedMovie]:
+        """Return what became of films that other sites know."""
+        return [
+            movie_pb2.ResolvedMovie(
+                movie_id=one.movie_id,
+                confidence=one.confidence,
+                candidates=[self._row(row, genres, reader) for row in one.candidates],
+            )
+            for one in resolved
+        ]
+
     def providers(self, providers: Sequence[films.Provider]) -> list[movie_pb2.WatchProvider]:
         """Return services one can watch films on."""
         return [
@@ -161,6 +207,26 @@ class Presenter:
             )
             for provider in providers
         ]
+
+    def _suggestion(self, film: KnownFilm, genres: Mapping[int, str], reader: Reader) -> movie_pb2.Movie:
+        shown = show(film, reader)
+        movie = movie_pb2.Movie(
+            id=film.id,
+            title=shown.title,
+            original_title=film.original_title,
+            original_language=film.original_language,
+            language=shown.language,
+            genres=[
+                movie_pb2.Genre(id=genre, name=genres[genre]) for genre in film.genre_ids if genre in genres
+            ],
+            rating=film.rating,
+            vote_count=film.vote_count,
+            popularity=film.popularity,
+            poster=self._image(film.poster_path, _POSTER_SIZES),
+            backdrop=self._image(film.backdrop_path, _BACKDROP_SIZES),
+        )
+        _set_day(movie.release_date, film.release_date)
+        return movie
 
     def _row(self, row: Summary, genres: Mapping[int, str], reader: Reader) -> movie_pb2.Movie:
         movie = movie_pb2.Movie(

@@ -9,20 +9,26 @@ from mesh import running
 from mesh.checks import Checks
 from mesh.page_tokens import PageTokens
 from movie_svc.catalogue import Catalogue, Rows
+from movie_svc.external_ids import ExternalIds
 from movie_svc.films import FilmsUnavailable, MovieNotFound
 from movie_svc.messages import (
+    LONGEST_PREFIX,
     LONGEST_QUERY,
     MOST_A_PAGE,
+    MOST_SUGGESTED,
+    SUGGESTED,
     Presenter,
     attribution,
     missing_movie,
     notices,
+    read_external_films,
     read_filter,
     read_movie_ids,
     read_reader,
     read_year,
 )
 from movie_svc.shelf import PATIENCE_SECONDS
+from movie_svc.suggestions import Suggestions
 from popcorn.movie.v1 import movie_pb2, movie_pb2_grpc
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -33,14 +39,25 @@ _TRENDING: Final = "movie.trending"
 _DISCOVER: Final = "movie.discover"
 # The answer has to be on its way before the caller stops waiting.
 _WAY_BACK_SECONDS: Final = 0.1
+_AT_HAND_SECONDS: Final = 0.05
 _MISSING = movie_pb2.MissingMovie
 
 
 class MovieServicer(movie_pb2_grpc.MovieServiceServicer):
     """Films, for the other services of the mesh."""
 
-    def __init__(self, catalogue: FilmCatalogue, *, presenter: Presenter, tokens: PageTokens) -> None:
+    def __init__(
+        self,
+        catalogue: FilmCatalogue,
+        *,
+        suggestions: Suggestions,
+        external_ids: ExternalIds,
+        presenter: Presenter,
+        tokens: PageTokens,
+    ) -> None:
         self._catalogue = catalogue
+        self._suggestions = suggestions
+        self._external_ids = external_ids
         self._presenter = presenter
         self._tokens = tokens
 
@@ -178,6 +195,34 @@ class MovieServicer(movie_pb2_grpc.MovieServiceServicer):
             providers=self._presenter.providers(providers),
             attribution=notices(where_to_watch=bool(providers)),
         )
+
+    async def SuggestMovies(
+        self, request: movie_pb2.SuggestMoviesRequest, _context: Context
+    ) -> movie_pb2.SuggestMoviesResponse:
+        """Give films with a title that begins so, or a word of it."""
+        checks = Checks()
+        prefix = checks.text("prefix", request.prefix, longest=LONGEST_PREFIX, shortest=1)
+        size = checks.page_size("page_size", request.page_size, default=SUGGESTED, most=MOST_SUGGESTED)
+        reader = read_reader(checks, request.locale)
+        checks.done()
+        films = await self._suggestions.suggest(prefix, most=size, patience=_patience())
+        # Nobody who types waits for TMDB: names that are not at hand come with the next letter.
+        genres = await self._catalogue.genre_names(reader, patience=_AT_HAND_SECONDS) if films else {}
+        movies = self._presenter.suggestions(films, genres, reader)
+        return movie_pb2.SuggestMoviesResponse(movies=movies, attribution=attribution(movies))
+
+    async def ResolveExternalIds(
+        self, request: movie_pb2.ResolveExternalIdsRequest, _context: Context
+    ) -> movie_pb2.ResolveExternalIdsResponse:
+        """Give TMDB's ids for films as other sites know them."""
+        checks = Checks()
+        wanted = read_external_films(checks, request.movies)
+        reader = read_reader(checks, request.locale)
+        checks.done()
+        resolved = await self._external_ids.resolve(wanted, reader, patience=_patience())
+        unsure = any(one.candidates for one in resolved)
+        genres = await self._catalogue.genre_names(reader, patience=_AT_HAND_SECONDS) if unsure else {}
+        return movie_pb2.ResolveExternalIdsResponse(movies=self._presenter.resolved(resolved, genres, reader))
 
     def _next_token(self, kind: str, asked: dict[str, object], rows: Rows) -> str:
         return "" if rows.next_offset is None else self._tokens.seal(kind, asked, [rows.next_offset])

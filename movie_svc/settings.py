@@ -26,3 +26,5 @@ class MovieSettings(Settings):
     """How many requests to TMDB one replica has in the air at most: 1 to 200."""
     films_in_memory: int = Field(default=5000, ge=1, le=1_000_000)
     """How many films one replica holds in memory, about 10 KB each: 1 to 1000000."""
+    suggested_films: int = Field(default=200_000, ge=1, le=2_000_000)
+    """How many films, the popular first, one replica suggests titles of; about 0.5 KB each: 1 to 2000000."""

@@ -1,0 +1,138 @@
+"""The titles of all films that were seen, in MongoDB: what suggestions are made of.
+
+One collection, `titles`, a document a film:
+
+    {_id: film's id, version, film: {original_title, ...}, titles: {language: title}, seen_at, expires_at}
+
+A list of TMDB's tells one title of a film, its details tell all of them: the first is added to what is there,
+the second takes its place. MongoDB deletes a document at its `expires_at`.
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import date, datetime, timedelta
+from typing import Any, Final, Protocol
+
+import structlog
+from pymongo import UpdateOne
+
+from movie_svc.suggestions import KnownFilm, Seen
+
+VERSION: Final = 1
+"""Goes up with every change that cannot read what was written before it."""
+
+_log = structlog.get_logger("movie_svc.title_store")
+
+
+class Line(Protocol):
+    """What every call to the store goes through."""
+
+    def call(self, *, always: bool = False) -> AbstractAsyncContextManager[None]:
+        """Run the driver's calls inside; raises `StoreUnavailable`."""
+        ...
+
+
+class TitleStore:
+    """The films that were seen, with their titles. Every method raises `StoreUnavailable`."""
+
+    def __init__(self, collection: Any, line: Line, *, kept: timedelta) -> None:
+        """Take the driver's collection, and how long a film is kept after it was last seen."""
+        self._collection = collection
+        self._line = line
+        self._kept = kept
+
+    async def make_indexes(self) -> None:
+        """Tell the server what it has to delete, and how `changed` reads. Part of the store's probe."""
+        await self._collection.create_index("expires_at", expireAfterSeconds=0)
+        await self._collection.create_index("seen_at")
+
+    async def write(self, seen: Sequence[Seen]) -> None:
+        """Keep what was seen of several films, in one request."""
+        updates = [self._update(one) for one in seen]
+        async with self._line.call():
+            await self._collection.bulk_write(updates, ordered=False)
+
+    async def remove(self, movie_id: int) -> None:
+        """Forget a film that TMDB has no more."""
+        async with self._line.call():
+            await self._collection.delete_one({"_id": movie_id})
+
+    async def read(self, movie_ids: Sequence[int]) -> dict[int, KnownFilm]:
+        """Return those that are there, by id, in one query."""
+        async with self._line.call():
+            found = await self._collection.find(
+                {"_id": {"$in": list(movie_ids)}, "version": VERSION}
+            ).to_list(len(movie_ids))
+        return {film.id: film for film in _known(found)}
+
+    async def after(self, movie_id: int, most: int) -> tuple[list[KnownFilm], int | None]:
+        """Return the next films by id, and where to go on; None at the end."""
+        async with self._line.call():
+            found = (
+                await self._collection.find({"_id": {"$gt": movie_id}})
+                .sort("_id", 1)
+                .limit(most)
+                .to_list(most)
+            )
+        return _known(found), found[-1]["_id"] if len(found) == most else None
+
+    async def changed(self, since: datetime, most: int) -> list[KnownFilm]:
+        """Return the films that were seen at `since` or later, in that order."""
+        async with self._line.call():
+            later = self._collection.find({"seen_at": {"$gte": since}})
+            found = await later.sort("seen_at", 1).limit(most).to_list(most)
+        return _known(found)
+
+    def _update(self, seen: Seen) -> UpdateOne:
+        film = seen.film
+        fields: dict[str, Any] = {
+            "version": VERSION,
+            "film": _film_document(film),
+            "seen_at": film.seen_at,
+            "expires_at": film.seen_at + self._kept,
+        }
+        if seen.has_all_titles:
+            fields["titles"] = film.titles
+        else:
+            fields |= {f"titles.{language}": title for language, title in film.titles.items()}
+        return UpdateOne({"_id": film.id}, {"$set": fields}, upsert=True)
+
+
+_PLAIN: Final = (
+    *("original_title", "original_language", "popularity", "rating", "vote_count", "poster_path"),
+    "backdrop_path",
+)
+
+
+def _film_document(film: KnownFilm) -> dict[str, Any]:
+    day = film.release_date
+    return {
+        **{name: getattr(film, name) for name in _PLAIN},
+        "release_date": None if day is None else day.isoformat(),
+        "genre_ids": list(film.genre_ids),
+    }
+
+
+def _known(documents: Sequence[dict[str, Any]]) -> list[KnownFilm]:
+    """Return what can be read; the rest is as if it were not there."""
+    films: list[KnownFilm] = []
+    for document in documents:
+        try:
+            if document["version"] == VERSION:
+                films.append(_film(document))
+        except (KeyError, TypeError, ValueError) as error:
+            _log.warning("store.document_unreadable", name=document["_id"], problem=type(error).__name__)
+    return films
+
+
+def _film(document: dict[str, Any]) -> KnownFilm:
+    film = document["film"]
+    day = film["release_date"]
+    return KnownFilm(
+        id=document["_id"],
+        titles=dict(document["titles"]),
+        release_date=None if day is None else date.fromisoformat(day),
+        genre_ids=tuple(film["genre_ids"]),
+        seen_at=document["seen_at"],
+        **{name: film[name] for name in _PLAIN},
+    )
