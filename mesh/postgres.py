@@ -106,6 +106,9 @@ class Database:
             "idle_in_transaction_session_timeout": str(int(self._patience * 2000)),
         }
         self._pool: asyncpg.Pool | None = None
+        # First come, first served. asyncpg's pool alone lets whoever asks just then take the connection that
+        # was meant for the next in line, who goes back to the end: under load somebody never gets one.
+        self._turns = asyncio.Semaphore(most_connections)
 
     async def start(self) -> None:
         """Make the pool. Connects nothing, so it works while PostgreSQL is away."""
@@ -145,11 +148,19 @@ class Database:
             raise RuntimeError("the database was not started, or is closed")
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._patience
+        turn = _Turn(self._turns)
         try:
-            connection = await pool.acquire(timeout=self._patience)
+            async with asyncio.timeout_at(deadline):
+                await turn.take()
+            connection = await pool.acquire(timeout=deadline - loop.time())
+
             # Cutting the connection ends whatever waits for it, a rollback or a cancellation included; to
             # cancel the task instead would leave those waiting for a server that hangs.
-            watchdog = loop.call_at(deadline, _cut, connection)
+            def cut() -> None:
+                _cut(connection)
+                turn.give_back()
+
+            watchdog = loop.call_at(deadline, cut)
             try:
                 yield connection
             finally:
@@ -162,6 +173,8 @@ class Database:
         except _UNAVAILABLE as error:
             _log.warning("postgres.unavailable", error=type(error).__name__, detail=str(error))
             raise Unavailable(DEPENDENCY, _RETRY_AFTER) from error
+        finally:
+            turn.give_back()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Any]:
@@ -212,6 +225,25 @@ class Database:
                 raise migrations.BehindError(schema, found, wanted)
 
         return probe
+
+
+class _Turn:
+    """One caller's place in the queue for a connection, given back once, by whoever is first."""
+
+    def __init__(self, turns: asyncio.Semaphore) -> None:
+        self._turns = turns
+        self._taken = False
+
+    async def take(self) -> None:
+        """Wait for it."""
+        await self._turns.acquire()
+        self._taken = True
+
+    def give_back(self) -> None:
+        """Let the next one in."""
+        if self._taken:
+            self._taken = False
+            self._turns.release()
 
 
 def _cut(connection: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from datetime import timedelta
@@ -200,6 +201,32 @@ async def test_who_holds_a_connection_too_long_loses_it_to_those_who_wait(databa
     finally:
         someone_else_was_served.set()
     await asyncio.gather(*holders)
+
+
+async def test_connections_go_round_first_come_first_served(postgres_url: str) -> None:
+    database = Database(postgres_url, application="turns", most_connections=4)
+    await database.start()
+    callers, turns = 16, list[int]()
+
+    async def call_again_and_again(caller: int) -> None:
+        for _ in range(200):
+            async with database.acquire() as connection:
+                turns.append(caller)
+                await connection.fetchval("SELECT 1")
+
+    try:
+        # All connected before it counts: connecting takes as long as many turns.
+        await asyncio.gather(*(database.execute("SELECT pg_sleep(0.2)") for _ in range(4)))
+        await asyncio.gather(*map(call_again_and_again, range(callers)))
+    finally:
+        await database.close()
+    waited = sorted(
+        after - before
+        for caller in range(callers)
+        for before, after in itertools.pairwise(turn for turn, who in enumerate(turns) if who == caller)
+    )
+    # Now and then the server is slow with one connection, and the others go round meanwhile.
+    assert waited[len(waited) * 9 // 10] <= 1.5 * callers, "some were passed over again and again"
 
 
 async def test_a_caller_that_gives_up_does_not_cost_the_connection(database: Database) -> None:
