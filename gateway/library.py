@@ -70,6 +70,22 @@ class Library:
         """Return what is popular this week."""
         return await self._movies.ListTrending(request)
 
+    async def suggestions(self, request: movie_pb2.SuggestMoviesRequest) -> movie_pb2.SuggestMoviesResponse:
+        """Return titles that begin with what was typed."""
+        return await self._movies.SuggestMovies(request)
+
+    async def discoveries(self, request: movie_pb2.DiscoverMoviesRequest) -> movie_pb2.DiscoverMoviesResponse:
+        """Return films that pass a filter."""
+        return await self._movies.DiscoverMovies(request)
+
+    async def genres(self, locale: movie_pb2.Locale) -> movie_pb2.ListGenresResponse:
+        """Return all genres."""
+        return await self._movies.ListGenres(movie_pb2.ListGenresRequest(locale=locale))
+
+    async def watch_providers(self, locale: movie_pb2.Locale) -> movie_pb2.ListWatchProvidersResponse:
+        """Return all services one can watch films on in the reader's region."""
+        return await self._movies.ListWatchProviders(movie_pb2.ListWatchProvidersRequest(locale=locale))
+
     async def entries_for(
         self, user_id: str, movies: Iterable[movie_pb2.Movie]
     ) -> dict[int, backlog_pb2.Entry]:

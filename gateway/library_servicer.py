@@ -1,7 +1,8 @@
 """popcorn.gateway.v1.LibraryService. The generated base answers UNIMPLEMENTED for what comes later."""
 
 import math
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, Protocol, TypeAlias
 from uuid import UUID
 
@@ -20,6 +21,7 @@ from popcorn.movie.v1 import movie_pb2
 
 _LONGEST_PAGE_TOKEN: Final = 1024
 _YEARS: Final = range(1870, 2201)
+_LANGUAGE: Final = re.compile(r"[a-z]{2}")
 
 # In quotes: it is generic in the stubs only.
 _Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -58,12 +60,7 @@ class LibraryServicer(library_pb2_grpc.LibraryServiceServicer):
         """Return films by title, each with the caller's entry."""
         checks = Checks()
         query = checks.text("query", request.query, shortest=1, longest=200)
-        checks.require(
-            request.year == 0 or request.year in _YEARS,
-            "year",
-            "OUT_OF_RANGE",
-            "Must be 1870 to 2200, or 0 for any.",
-        )
+        _check_year(checks, "year", request.year)
         page_size, page_token = _paging(checks, request, most=20)
         checks.done()
         who = caller()
@@ -101,6 +98,61 @@ class LibraryServicer(library_pb2_grpc.LibraryServiceServicer):
             next_page_token=found.next_page_token,
             total_size=found.total_size,
             attribution=found.attribution,
+        )
+
+    async def SuggestMovies(
+        self, request: library_pb2.SuggestMoviesRequest, context: _Context
+    ) -> library_pb2.SuggestMoviesResponse:
+        """Return titles that begin with what the caller has typed so far."""
+        checks = Checks()
+        prefix = checks.text("prefix", request.prefix, shortest=1, longest=100)
+        page_size = checks.page_size("page_size", request.page_size, default=8, most=20)
+        checks.done()
+        found = await self._library.suggestions(
+            movie_pb2.SuggestMoviesRequest(
+                prefix=prefix, page_size=page_size, locale=await self._reader(caller(), context)
+            )
+        )
+        return library_pb2.SuggestMoviesResponse(movies=found.movies, attribution=found.attribution)
+
+    async def DiscoverMovies(
+        self, request: library_pb2.DiscoverMoviesRequest, context: _Context
+    ) -> library_pb2.DiscoverMoviesResponse:
+        """Return films that pass a filter, each with the caller's entry."""
+        checks = Checks()
+        wanted = _checked_filter(checks, request)
+        page_size, page_token = _paging(checks, request, most=20)
+        checks.done()
+        who = caller()
+        found = await self._library.discoveries(
+            movie_pb2.DiscoverMoviesRequest(
+                filter=wanted,
+                page_size=page_size,
+                page_token=page_token,
+                locale=await self._reader(who, context),
+            )
+        )
+        return library_pb2.DiscoverMoviesResponse(
+            movies=await self._with_entries(who, found.movies),
+            next_page_token=found.next_page_token,
+            total_size=found.total_size,
+            attribution=found.attribution,
+        )
+
+    async def ListGenres(
+        self, _request: library_pb2.ListGenresRequest, context: _Context
+    ) -> library_pb2.ListGenresResponse:
+        """Return all genres, in the caller's language."""
+        found = await self._library.genres(await self._reader(caller(), context))
+        return library_pb2.ListGenresResponse(genres=found.genres, attribution=found.attribution)
+
+    async def ListWatchProviders(
+        self, _request: library_pb2.ListWatchProvidersRequest, context: _Context
+    ) -> library_pb2.ListWatchProvidersResponse:
+        """Return all services one can watch films on in the caller's region."""
+        found = await self._library.watch_providers(await self._reader(caller(), context))
+        return library_pb2.ListWatchProvidersResponse(
+            providers=found.providers, attribution=found.attribution
         )
 
     async def ListBacklog(
@@ -227,7 +279,46 @@ def _checked_tags(checks: Checks, tags: Iterable[str]) -> list[str]:
     ]
 
 
-def _check_film_filters(checks: Checks, request: library_pb2.ListBacklogRequest) -> None:
+def _check_year(checks: Checks, field: str, year: int) -> None:
+    sensible = year == 0 or year in _YEARS
+    checks.require(sensible, field, "OUT_OF_RANGE", "Must be 1870 to 2200, or 0 for any.")
+
+
+def _checked_filter(checks: Checks, request: library_pb2.DiscoverMoviesRequest) -> movie_pb2.MovieFilter:
+    _check_ids_and_runtime(checks, request)
+    _check_year(checks, "year_from", request.year_from)
+    _check_year(checks, "year_to", request.year_to)
+    in_order = not (request.year_from and request.year_to) or request.year_from <= request.year_to
+    checks.require(in_order, "year_to", "YEARS_REVERSED", "Must not be before year_from.")
+    rated = 0 <= request.min_rating <= 10  # false for NaN as well
+    checks.require(rated, "min_rating", "OUT_OF_RANGE", "Must be 0 to 10.")
+    language = request.original_language.lower()
+    coded = not language or _LANGUAGE.fullmatch(language) is not None
+    checks.require(coded, "original_language", "INVALID_LANGUAGE", 'Must be an ISO 639-1 code such as "de".')
+    return movie_pb2.MovieFilter(
+        genre_ids=request.genre_ids,
+        year_from=request.year_from,
+        year_to=request.year_to,
+        max_runtime_minutes=request.max_runtime_minutes,
+        min_rating=request.min_rating,
+        provider_ids=request.provider_ids,
+        original_language=language,
+    )
+
+
+class _Filtered(Protocol):
+    """A request for films that pass a filter."""
+
+    max_runtime_minutes: int
+
+    @property
+    def genre_ids(self) -> Sequence[int]: ...
+
+    @property
+    def provider_ids(self) -> Sequence[int]: ...
+
+
+def _check_ids_and_runtime(checks: Checks, request: _Filtered) -> None:
     for field, ids, most in (
         ("genre_ids", request.genre_ids, 10),
         ("provider_ids", request.provider_ids, 20),
@@ -242,6 +333,10 @@ def _check_film_filters(checks: Checks, request: library_pb2.ListBacklogRequest)
         "NEGATIVE",
         "Must be 1 or more, or 0 for any.",
     )
+
+
+def _check_film_filters(checks: Checks, request: library_pb2.ListBacklogRequest) -> None:
+    _check_ids_and_runtime(checks, request)
     checks.require(
         request.decade == 0 or (request.decade in _YEARS and request.decade % 10 == 0),
         "decade",

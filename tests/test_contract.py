@@ -33,7 +33,7 @@ NOT_YET = {
         "ListSessions", "RevokeSession", "LinkIdentity", "UnlinkIdentity",
     },
     "LibraryService": {
-        "SuggestMovies", "DiscoverMovies", "ListGenres", "ListWatchProviders", "UpdateBacklogEntry",
+        "UpdateBacklogEntry",
         "ImportBacklog", "ExportBacklog", "GetBacklogStats", "ListMovieNights",
     },
     "GameService": {

@@ -207,6 +207,34 @@ class ScriptedMovies(movie_pb2_grpc.MovieServiceServicer):
             movies=films, next_page_token="more", total_size=60, attribution=NOTICE
         )
 
+    async def SuggestMovies(
+        self, request: movie_pb2.SuggestMoviesRequest, context: object
+    ) -> movie_pb2.SuggestMoviesResponse:
+        await self.script.note(request)
+        return movie_pb2.SuggestMoviesResponse(movies=[film(4), film(5)], attribution=NOTICE)
+
+    async def DiscoverMovies(
+        self, request: movie_pb2.DiscoverMoviesRequest, context: object
+    ) -> movie_pb2.DiscoverMoviesResponse:
+        await self.script.note(request)
+        return movie_pb2.DiscoverMoviesResponse(
+            movies=[film(6), film(7)], next_page_token="more", total_size=30, attribution=NOTICE
+        )
+
+    async def ListGenres(
+        self, request: movie_pb2.ListGenresRequest, context: object
+    ) -> movie_pb2.ListGenresResponse:
+        await self.script.note(request)
+        genre = movie_pb2.Genre(id=18, name="Drama")
+        return movie_pb2.ListGenresResponse(genres=[genre], attribution=NOTICE)
+
+    async def ListWatchProviders(
+        self, request: movie_pb2.ListWatchProvidersRequest, context: object
+    ) -> movie_pb2.ListWatchProvidersResponse:
+        await self.script.note(request)
+        provider = movie_pb2.WatchProvider(id=8, name="Netflix")
+        return movie_pb2.ListWatchProvidersResponse(providers=[provider], attribution=NOTICE)
+
     async def ListTrending(
         self, request: movie_pb2.ListTrendingRequest, context: object
     ) -> movie_pb2.ListTrendingResponse:
