@@ -1,10 +1,11 @@
-"""Apple's identity tokens, checked with pyjwt."""
+"""Apple's identity tokens and the signature of its notifications, checked with pyjwt."""
 
-from collections.abc import Callable, Set
+from collections.abc import Callable, Mapping, Set
 from datetime import datetime
 from typing import Final
 
-from gateway.identity_tokens import ProvenIdentity, Provider, Trust, proven_identity
+from gateway.apple_notifications import InvalidNotification
+from gateway.identity_tokens import InvalidIdentityToken, ProvenIdentity, Provider, Trust, proven_identity
 from gateway.provider_keys import ProviderKeys
 from gateway.signed_tokens import signed_claims, signing_key
 
@@ -30,3 +31,23 @@ class AppleTokens:
         """
         claims = signed_claims(token, await signing_key(token, self._keys))
         return proven_identity(claims, self._trust, nonce=nonce, now=self._clock())
+
+
+class AppleSignatures:
+    """Checks Apple's signature on its notifications: the same keys, other claims."""
+
+    def __init__(self, keys: ProviderKeys) -> None:
+        """Take Apple's keys."""
+        self._keys = keys
+
+    async def claims(self, token: str) -> Mapping[str, object]:
+        """Return what a token of Apple's says.
+
+        Raises:
+            InvalidNotification: Apple has not signed it.
+            Unavailable: Apple's keys cannot be had.
+        """
+        try:
+            return signed_claims(token, await signing_key(token, self._keys))
+        except InvalidIdentityToken as refusal:
+            raise InvalidNotification(refusal.check.value) from refusal
