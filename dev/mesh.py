@@ -449,7 +449,7 @@ class Mesh:
         ]
 
     def _put_old_logs_aside(self) -> None:
-        for log in (self.folder / "logs").glob("*.log"):
+        for log in self.folder.glob("*/*.log"):
             log.replace(log.with_suffix(".log.before"))
 
     def __enter__(self) -> Self:
