@@ -115,6 +115,11 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
 
     limits = ("SIGN_INS", "GUESTS", "REFRESHES", "JOINS", "NOTIFICATIONS")
     settings = bare_environment() | {f"EDGE_{limit}_PER_MINUTE": "1000000" for limit in limits}
+    settings |= {
+        f"{limit}_PER_{whose}_PER_MINUTE": "1000000"
+        for limit in ("SIGN_INS", "GUESTS", "REFRESHES")
+        for whose in ("ADDRESS", "ACCOUNT")
+    }
     with Mesh(tmp_path_factory.mktemp("mesh"), settings=settings) as running:
         yield running
 

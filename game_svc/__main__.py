@@ -22,13 +22,16 @@ from game_svc.streams import Streams
 from mesh import logs, server
 from mesh.channels import open_channel
 from mesh.clock import utc_now
+from mesh.revocations import Revocations, over
 from mesh.settings import load
 from popcorn.game.v1 import game_pb2, game_pb2_grpc, people_pb2, people_pb2_grpc
+from popcorn.gateway.v1 import revocations_pb2
 from popcorn.movie.v1 import movie_pb2, movie_pb2_grpc
 
 NAME = "game_svc"
 GAME_SERVICE = game_pb2.DESCRIPTOR.services_by_name["GameService"]
 PEOPLE_SERVICE = people_pb2.DESCRIPTOR.services_by_name["PeopleService"]
+REVOCATION_SERVICE = revocations_pb2.DESCRIPTOR.services_by_name["RevocationService"]
 MOVIE_SERVICE = movie_pb2.DESCRIPTOR.services_by_name["MovieService"]
 
 
@@ -39,6 +42,8 @@ class Assembly:
     services: tuple[server.Service, ...]
     streams: Streams
     """To be stopped before the server is: they hold its calls."""
+    revocations: Revocations
+    """The sessions that have ended."""
 
 
 @asynccontextmanager
@@ -46,6 +51,8 @@ async def assembled(settings: GameSettings) -> AsyncIterator[Assembly]:
     """Puts the parts together, and takes them apart again."""
     room_logs = RoomLogs(settings.redis_url.get_secret_value())
     channel = open_channel(settings.movie_target, services=[MOVIE_SERVICE])
+    gateway = open_channel(settings.gateway_target, services=[REVOCATION_SERVICE])
+    revocations = Revocations(over(gateway))
     films = Films(movie_pb2_grpc.MovieServiceStub(channel), clock=utc_now)
     rooms = Rooms(room_logs, clock=utc_now)
     seating = Seating(
@@ -55,7 +62,13 @@ async def assembled(settings: GameSettings) -> AsyncIterator[Assembly]:
         new_code=lambda: new_code(secrets.choice),
         new_game_id=lambda: uuid4().hex,
     )
-    streams = Streams(rooms, films, clock=utc_now, heartbeat=timedelta(seconds=settings.heartbeat_seconds))
+    streams = Streams(
+        rooms,
+        films,
+        revocations,
+        clock=utc_now,
+        heartbeat=timedelta(seconds=settings.heartbeat_seconds),
+    )
     # The generated base answers what is not overridden with UNIMPLEMENTED; its stub calls those abstract.
     servicer = GameServicer(  # type: ignore[abstract]
         rooms, seating, streams, films, join_url=settings.join_url
@@ -74,10 +87,12 @@ async def assembled(settings: GameSettings) -> AsyncIterator[Assembly]:
             servicer=PeopleServicer(People(room_logs, rooms)),
             probes={"redis": room_logs.ping},
         )
-        yield Assembly((game, people), streams)
+        async with revocations:
+            yield Assembly((game, people), streams, revocations)
     finally:
         await rooms.stop()
         await channel.close()
+        await gateway.close()
         await room_logs.close()
 
 
@@ -88,6 +103,7 @@ async def main(settings: GameSettings) -> None:
             NAME,
             listen=settings.game_listen,
             services=assembly.services,
+            revocations=assembly.revocations,
             before_stop=assembly.streams.stop,
             options=server.ServerOptions(shutdown_grace_seconds=settings.shutdown_grace_seconds),
         )

@@ -16,6 +16,8 @@ class GameSettings(Settings):
     """The Redis or Valkey server that holds the rooms: redis://host:6379/0. It needs an append-only file."""
     movie_target: Target
     """Where movie_svc is: host:port."""
+    gateway_target: Target
+    """Where the gateway is, which knows the sessions that have ended: host:port, or any gRPC target."""
     join_url: WebUrl = "https://eveningpopcorn.dev/join"
     """What a room's join link begins with; the room's code follows after a slash."""
     heartbeat_seconds: float = Field(default=15.0, gt=0, le=60)

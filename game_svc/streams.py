@@ -30,6 +30,7 @@ from mesh.clock import Clock
 from mesh.errors import InvalidInput, Unauthenticated
 from mesh.identity import Identity
 from mesh.locale import Locale
+from mesh.revocations import Revocations, SessionRevoked
 from popcorn.game.v1 import game_pb2
 
 WRITE_SECONDS: Final = 10.0
@@ -53,9 +54,18 @@ _log = structlog.get_logger("game_svc.streams")
 class Feed:
     """One stream's place in a room's log."""
 
-    def __init__(self, room: Room, caller: Identity, *, clock: Clock, heartbeat: timedelta) -> None:
+    def __init__(
+        self,
+        room: Room,
+        caller: Identity,
+        sessions: Revocations,
+        *,
+        clock: Clock,
+        heartbeat: timedelta,
+    ) -> None:
         self._room = room
         self._caller = caller
+        self._sessions = sessions
         self._clock = clock
         self._heartbeat = heartbeat
         self._woken = asyncio.Event()
@@ -80,6 +90,11 @@ class Feed:
         if member is None:
             raise GameNotFound(code=self._room.code)
         return member
+
+    @property
+    def session_id(self) -> str:
+        """The session that listens."""
+        return self._caller.session_id
 
     def wake(self) -> None:
         """Say that there may be something due."""
@@ -120,8 +135,10 @@ class Feed:
         """Wait until something may be due. Returns False when it is time for a heartbeat.
 
         Raises:
-            Unauthenticated: The caller's token has run out.
+            Unauthenticated: The caller's token has run out, or their session has ended.
+            mesh.errors.Unavailable: Nobody has been able to tell for too long whether it has.
         """
+        self.admit(reads=True)
         left = self._caller.expires_at - self._clock()
         if left <= timedelta():
             raise Unauthenticated("TOKEN_EXPIRED", "Your session has run out. Refresh it and connect again.")
@@ -132,19 +149,33 @@ class Feed:
             self._room.look()
             return False
         self._woken.clear()
+        self.admit(reads=True)  # before anything that has come meanwhile is sent
         return True
+
+    def admit(self, *, reads: bool) -> None:
+        """Let the stream go on, or what it wants to change happen, while its session does.
+
+        Raises:
+            SessionRevoked: It has ended.
+            mesh.errors.Unavailable: Nobody can tell. See `mesh.revocations`.
+        """
+        self._sessions.check(self._caller.session_id, reads=reads)
 
 
 class Streams:
     """All streams of this replica."""
 
-    def __init__(self, rooms: Rooms, films: Films, *, clock: Clock, heartbeat: timedelta) -> None:
+    def __init__(
+        self, rooms: Rooms, films: Films, sessions: Revocations, *, clock: Clock, heartbeat: timedelta
+    ) -> None:
         self._rooms = rooms
         self._films = films
+        self._sessions = sessions
         self._clock = clock
         self._heartbeat = heartbeat
         self._feeds: set[Feed] = set()
         self._all_closed = asyncio.Event()
+        sessions.on_change(self._wake_ended)
 
     async def watch(
         self, room: Room, caller: Identity, after: tuple[int, str], context: WatchContext
@@ -207,7 +238,12 @@ class Streams:
             await self._all_closed.wait()
 
     def _feed(self, room: Room, caller: Identity) -> Feed:
-        return Feed(room, caller, clock=self._clock, heartbeat=self._heartbeat)
+        return Feed(room, caller, self._sessions, clock=self._clock, heartbeat=self._heartbeat)
+
+    def _wake_ended(self, session_ids: frozenset[str]) -> None:
+        for feed in self._feeds:
+            if feed.session_id in session_ids:
+                feed.wake()
 
     @asynccontextmanager
     async def _open(self, feed: Feed, room: Room) -> AsyncIterator[None]:
@@ -272,16 +308,25 @@ class _Play:
         """Take swipes to the room, in their order. A client that sends no more may still listen."""
         async for request in incoming:
             if request.WhichOneof("message") != "swipe":
-                self._failure = HelloExpected()
-                self._feed.wake()
+                self._fail(HelloExpected())
                 return
             await self._slots.acquire()
-            answer = self._submit(request.swipe)
+            try:
+                answer = self._submit(request.swipe)
+            except SessionRevoked as error:
+                self._fail(error)
+                return
             self._unanswered.append((request.swipe.swipe_id, answer))
             answer.add_done_callback(lambda _: self._feed.wake())
 
+    def _fail(self, error: Exception) -> None:
+        """End the stream with an error."""
+        self._failure = error
+        self._feed.wake()
+
     def _submit(self, swipe: game_pb2.PlaySwipe) -> asyncio.Future[Committed]:
         try:
+            self._feed.admit(reads=False)
             return self._room.submit(requests.verdict(swipe, user_id=self._caller.user_id))
         except (InvalidInput, errors.Unavailable) as error:
             refused: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()

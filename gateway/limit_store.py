@@ -18,7 +18,7 @@ class LimitStore:
         self._key = key
 
     # GCRA, by the database's clock: replicas whose own clocks differ still share one bucket. Of two at once
-    # the second waits for the first's row and looks at what that left. EXCLUDED.free_time - $2 is the present.
+    # the second waits for the first's row and looks at what that left. EXCLUDED.free_time - $2 is now.
     _TAKE: Final = """
         WITH taken AS (
             INSERT INTO gateway.limits AS bucket (key, free_time) VALUES ($1, clock_timestamp() + $2)

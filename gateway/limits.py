@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from typing import Protocol
-from uuid import UUID
 
 PERIOD = timedelta(minutes=1)
 """What limits are given for."""
@@ -44,10 +43,10 @@ class PerMinute:
 
     sign_ins: int
     """Sign-ins with a provider."""
-    guest_sign_ins: int
-    """Guests; an account has no such limit, as a guest has none before."""
     refreshes: int
     """Refreshes."""
+    guest_sign_ins: int = 1
+    """Guests. Of addresses only: before it a guest has no account."""
 
     def of(self, what: Limited) -> int:
         """Return one of them."""
@@ -95,9 +94,9 @@ class Limits:
         """
         await self._count(what, f"address {address}", self._address.of(what))
 
-    async def count_account(self, what: Limited, user_id: UUID) -> None:
-        """Count one call of an account. Raises as `count_address`."""
-        await self._count(what, f"account {user_id}", self._account.of(what))
+    async def count_account(self, what: Limited, account: str) -> None:
+        """Count one call of an account, named by a key that nobody can choose. Raises as `count_address`."""
+        await self._count(what, f"account {account}", self._account.of(what))
 
     async def _count(self, what: Limited, whose: str, limit: int) -> None:
         wait = await self._buckets.take(f"{what} {whose}", drip=PERIOD / limit, size=PERIOD)

@@ -11,6 +11,7 @@ from gateway.accounts import Account
 from gateway.auth import Tokens
 from gateway.exports import Export
 from gateway.identity_tokens import Provider
+from gateway.sessions import OpenSession
 from popcorn.gateway.v1 import account_pb2, auth_pb2
 
 PROVIDERS: Final[Mapping[int, Provider]] = {
@@ -48,6 +49,17 @@ def account_message(account: Account) -> account_pb2.Account:
         ],
         guest=account.guest,
         create_time=timestamp(account.create_time),
+    )
+
+
+def session_message(session: OpenSession, *, current: bool) -> account_pb2.Session:
+    """Return a session as its owner sees it; `current` says whether it is the one that asks."""
+    return account_pb2.Session(
+        session_id=str(session.session_id),
+        device=session.device,
+        create_time=timestamp(session.create_time),
+        last_use_time=timestamp(session.last_use_time),
+        current=current,
     )
 
 

@@ -43,8 +43,8 @@ class Store:
     _NEW_SESSION: Final = """
         WITH session AS (
             INSERT INTO gateway.sessions
-                   (session_id, user_id, generation, create_time, last_use_time, expire_time)
-            VALUES ($1, $2, 1, $4, $4, $5)
+                   (session_id, user_id, device, generation, create_time, last_use_time, expire_time)
+            VALUES ($1, $2, $6, 1, $4, $4, $5)
         )
         INSERT INTO gateway.refresh_tokens (token_hash, session_id, generation, create_time)
         VALUES ($3, $1, 1, $4)
@@ -94,6 +94,7 @@ class Store:
                 session.token_hash,
                 session.create_time,
                 session.expire_time,
+                session.device,
             )
             if identity.grant is not None:
                 await keep_grant(connection, user_id, identity.grant, now=session.create_time)

@@ -69,6 +69,11 @@ def access_of(method: MethodDescriptor) -> int:
     return int(method.GetOptions().Extensions[options_pb2.access])
 
 
+def needs_identity(method: MethodDescriptor) -> bool:
+    """Return whether a method has to know its caller."""
+    return access_of(method) not in (options_pb2.ACCESS_PUBLIC, options_pb2.ACCESS_INTERNAL)
+
+
 def identify(metadata: Metadata, *, now: datetime) -> Identity:
     """Read the identity from a request's metadata.
 

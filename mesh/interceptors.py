@@ -19,10 +19,12 @@ from uuid import uuid4
 import grpc
 import structlog
 from google.protobuf.descriptor import ServiceDescriptor
+from google.protobuf.descriptor_pb2 import MethodOptions
 from google.protobuf.message import DecodeError
 
 from mesh import errors, identity, running
 from mesh.clock import Clock
+from mesh.revocations import Sessions
 from popcorn.options.v1 import options_pb2
 
 REQUEST_ID_HEADER: Final = "x-request-id"
@@ -45,6 +47,8 @@ class Method:
     """`/popcorn.game.v1.GameService/Swipe`."""
     access: int
     """Who may call it: a value of `popcorn.options.v1.Access`."""
+    reads: bool
+    """Whether it changes nothing: idempotency_level NO_SIDE_EFFECTS."""
 
 
 Layer = Callable[[Method, Run], Run]
@@ -55,13 +59,13 @@ def new_request_id() -> str:
     return uuid4().hex
 
 
-def layers(*, clock: Clock, new_id: NewId) -> Sequence[Layer]:
+def layers(*, clock: Clock, new_id: NewId, revocations: Sessions | None) -> Sequence[Layer]:
     """Return the layers around every RPC, the outermost first."""
     return (
         request_ids(new_id),  # first, so that everything after it can be found in the log by one id
         access_log,  # outside of the error mapping, so that it sees the status the client gets
         error_mapping,  # outside of all that may refuse
-        identities(clock),  # last: what runs behind it knows its caller
+        identities(clock, revocations),  # last: what runs behind it knows its caller
     )
 
 
@@ -154,13 +158,20 @@ def error_mapping(method: Method, proceed: Run) -> Run:
     return run
 
 
-def identities(clock: Clock) -> Layer:
-    """Let in whom the contract's `access` option lets in, and remember who it is."""
+def identities(clock: Clock, revocations: Sessions | None) -> Layer:
+    """Let in whom the contract's `access` option lets in while their session lasts, and remember who it is.
+
+    Args:
+        clock: The present, for the expiry of tokens.
+        revocations: Tells which sessions have ended; None only where no method needs to know its caller.
+    """
 
     def layer(method: Method, proceed: Run) -> Run:
-        access = method.access
+        access, reads = method.access, method.reads
         if access in (options_pb2.ACCESS_PUBLIC, options_pb2.ACCESS_INTERNAL):
             return proceed
+        if revocations is None:
+            raise ValueError(f"{method.path} needs to know which sessions have ended")
 
         async def run(request: Any, context: Context) -> Any:
             call = running.current()
@@ -168,6 +179,7 @@ def identities(clock: Clock) -> Layer:
             who = identity.identify(metadata, now=clock())
             if call is not None:
                 call.identity = who
+            revocations.check(who.session_id, reads=reads)
             identity.admit(who, access=access)
             return await proceed(request, context)
 
@@ -186,7 +198,11 @@ class Interceptor(grpc.aio.ServerInterceptor):
     def __init__(self, services: Sequence[ServiceDescriptor], layers: Sequence[Layer]) -> None:
         self._layers = tuple(layers)
         self._methods: Mapping[str, Method] = {
-            path: Method(path=path, access=identity.access_of(method))
+            path: Method(
+                path=path,
+                access=identity.access_of(method),
+                reads=method.GetOptions().idempotency_level == MethodOptions.NO_SIDE_EFFECTS,
+            )
             for service in services
             for method in service.methods
             for path in [f"/{service.full_name}/{method.name}"]

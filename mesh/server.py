@@ -24,7 +24,10 @@ from grpc_reflection.v1alpha import reflection
 
 from mesh.clock import Clock, utc_now
 from mesh.health import Health, Part, Probe
+from mesh.identity import needs_identity
 from mesh.interceptors import Interceptor, NewId, layers, new_request_id
+from mesh.revocations import DEPENDENCY as REVOCATIONS
+from mesh.revocations import Sessions
 
 T = TypeVar("T")
 
@@ -87,6 +90,7 @@ class Server:
         services: Sequence[Service],
         *,
         listen: str,
+        revocations: Sessions | None = None,
         before_stop: Callable[[], Awaitable[None]] | None = None,
         options: ServerOptions = ServerOptions(),
         clock: Clock = utc_now,
@@ -97,12 +101,21 @@ class Server:
         Args:
             services: What it offers.
             listen: `host:port`; port 0 takes a free one.
+            revocations: Tells which sessions have ended; whoever made it starts and stops it. A service with
+                methods that need to know their caller says NOT_SERVING until it has been filled. None only
+                where there is no such method.
             before_stop: Called once when stopping, after health says NOT_SERVING and before calls are cut.
             options: Limits and intervals.
             clock: For the expiry of identities.
             new_id: Makes request ids.
+
+        Raises:
+            ValueError: A method needs to know its caller, and nobody tells which sessions have ended.
         """
+        if revocations is None and any(_knows_callers(service) for service in services):
+            raise ValueError("a method needs to know its caller: give the server the revocations")
         self._services = tuple(services)
+        self._revocations = revocations
         self._listen = listen
         self._before_stop = before_stop
         self._options = options
@@ -124,13 +137,18 @@ class Server:
         options = self._options
         descriptors = [service.descriptor for service in self._services]
         server = grpc.aio.server(
-            interceptors=[Interceptor(descriptors, layers(clock=self._clock, new_id=self._new_id))],
+            interceptors=[
+                Interceptor(
+                    descriptors,
+                    layers(clock=self._clock, new_id=self._new_id, revocations=self._revocations),
+                )
+            ],
             options=_channel_arguments(options),
         )
         for service in self._services:
             service.add(service.servicer, server)
         self._health = Health(
-            [Part(service.descriptor.full_name, service.probes) for service in self._services],
+            [Part(service.descriptor.full_name, self._probes_of(service)) for service in self._services],
             interval_seconds=options.probe_interval_seconds,
             deadline_seconds=options.probe_deadline_seconds,
         )
@@ -171,6 +189,11 @@ class Server:
         with suppress(asyncio.CancelledError):
             await self._probing
 
+    def _probes_of(self, service: Service) -> Mapping[str, Probe]:
+        if self._revocations is None or not _knows_callers(service):
+            return service.probes
+        return {**service.probes, REVOCATIONS: self._revocations.probe}
+
     async def abort(self) -> None:
         """Cut all running calls now, whatever a stop under way has promised them."""
         if self._server is not None:
@@ -196,6 +219,7 @@ async def serve(
     *,
     listen: str,
     services: Sequence[Service],
+    revocations: Sessions | None = None,
     before_stop: Callable[[], Awaitable[None]] | None = None,
     options: ServerOptions = ServerOptions(),
 ) -> None:
@@ -205,6 +229,7 @@ async def serve(
         name: The process' name, for the log.
         listen: `host:port`; port 0 takes a free one, and the log says which.
         services: What to offer.
+        revocations: See `Server`.
         before_stop: See `Server`.
         options: See `ServerOptions`.
 
@@ -216,7 +241,9 @@ async def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, signals.put_nowait, number.name)
     try:
-        server = Server(services, listen=listen, before_stop=before_stop, options=options)
+        server = Server(
+            services, listen=listen, revocations=revocations, before_stop=before_stop, options=options
+        )
         await server.start()
         names = [service.descriptor.full_name for service in services]
         _log.info("server.listening", name=name, listen=listen, port=server.port, services=names)
@@ -254,6 +281,10 @@ def run(main: Coroutine[Any, Any, T]) -> T:
     except ListenError as error:
         print(error, file=sys.stderr)
         raise SystemExit(1) from error
+
+
+def _knows_callers(service: Service) -> bool:
+    return any(needs_identity(method) for method in service.descriptor.methods)
 
 
 def _channel_arguments(options: ServerOptions) -> list[tuple[str, int]]:

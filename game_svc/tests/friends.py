@@ -14,11 +14,13 @@ from uuid import uuid4
 import grpc
 from pydantic import SecretStr
 
-from game_svc.__main__ import MOVIE_SERVICE, assembled
+from game_svc.__main__ import MOVIE_SERVICE, REVOCATION_SERVICE, assembled
 from game_svc.settings import GameSettings
 from mesh.identity import IDENTITY_HEADER
-from mesh.server import Server, Service
+from mesh.revocations import Revocations
+from mesh.server import Server, ServerOptions, Service
 from popcorn.game.v1 import game_pb2, game_pb2_grpc, people_pb2_grpc
+from popcorn.gateway.v1 import revocations_pb2, revocations_pb2_grpc
 from popcorn.movie.v1 import movie_pb2, movie_pb2_grpc
 
 UNKNOWN_MOVIE = 999_999
@@ -57,6 +59,25 @@ class ScriptedMovies(movie_pb2_grpc.MovieServiceServicer):
         )
 
 
+class ScriptedGateway(revocations_pb2_grpc.RevocationServiceServicer):
+    """A gateway that says which sessions have ended as a test tells it."""
+
+    def __init__(self) -> None:
+        self.ended: list[str] = []
+
+    async def ListRevocations(
+        self, request: revocations_pb2.ListRevocationsRequest, context: Any
+    ) -> revocations_pb2.ListRevocationsResponse:
+        answer = revocations_pb2.ListRevocationsResponse()
+        answer.as_of.GetCurrentTime()
+        for session_id in self.ended:
+            answer.revocations.add(session_id=session_id).forget_time.FromSeconds(int(time.time()) + 3600)
+        return answer
+
+
+QUICK = ServerOptions(shutdown_grace_seconds=0.1)
+
+
 @dataclass(frozen=True)
 class Replica:
     """One game_svc that runs."""
@@ -64,6 +85,8 @@ class Replica:
     server: Server
     stub: game_pb2_grpc.GameServiceAsyncStub
     people: people_pb2_grpc.PeopleServiceAsyncStub
+    gateway: ScriptedGateway
+    revocations: Revocations
 
 
 @asynccontextmanager
@@ -83,17 +106,37 @@ async def scripted_movies() -> AsyncIterator[tuple[ScriptedMovies, str]]:
 async def replica(
     redis_url: str, movie_target: str, *, heartbeat_seconds: float = 15
 ) -> AsyncIterator[Replica]:
-    settings = GameSettings(
-        redis_url=SecretStr(redis_url), movie_target=movie_target, heartbeat_seconds=heartbeat_seconds
+    gateway = ScriptedGateway()
+    revocation_service = Service(
+        descriptor=REVOCATION_SERVICE,
+        add=revocations_pb2_grpc.add_RevocationServiceServicer_to_server,
+        servicer=gateway,
     )
-    async with (
-        assembled(settings) as assembly,
-        Server(assembly.services, listen="127.0.0.1:0", before_stop=assembly.streams.stop) as server,
-        grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
-    ):
-        yield Replica(
-            server, game_pb2_grpc.GameServiceStub(channel), people_pb2_grpc.PeopleServiceStub(channel)
+    async with Server([revocation_service], listen="127.0.0.1:0", options=QUICK) as door:
+        settings = GameSettings(
+            redis_url=SecretStr(redis_url),
+            movie_target=movie_target,
+            gateway_target=f"127.0.0.1:{door.port}",
+            heartbeat_seconds=heartbeat_seconds,
         )
+        async with (
+            assembled(settings) as assembly,
+            Server(
+                assembly.services,
+                listen="127.0.0.1:0",
+                revocations=assembly.revocations,
+                before_stop=assembly.streams.stop,
+            ) as server,
+            grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+        ):
+            await assembly.revocations.poll()
+            yield Replica(
+                server,
+                game_pb2_grpc.GameServiceStub(channel),
+                people_pb2_grpc.PeopleServiceStub(channel),
+                gateway,
+                assembly.revocations,
+            )
 
 
 class Friend:
@@ -102,6 +145,7 @@ class Friend:
     def __init__(self, name: str, stub: game_pb2_grpc.GameServiceAsyncStub, *, user_id: str = "") -> None:
         self.name = name
         self.user_id = user_id or f"user-{uuid4().hex}"
+        self.session_id = f"session-{uuid4().hex}"
         self.token_seconds = 3600
         self.stub = stub
 
@@ -113,7 +157,7 @@ class Friend:
     def metadata(self) -> tuple[tuple[str, str], ...]:
         now = int(time.time())
         claims = {
-            "sub": self.user_id, "sid": "session-1", "jti": "token-1", "name": self.name, "iss": "test",
+            "sub": self.user_id, "sid": self.session_id, "jti": "token-1", "name": self.name, "iss": "test",
             "aud": "test", "iat": now - 10, "exp": now + self.token_seconds,
         }  # fmt: skip
         payload = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")

@@ -20,12 +20,14 @@ from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
 
 from gateway import keys
-from gateway.__main__ import build_deletions, in_background, services
+from gateway.__main__ import build_deletions, running_in_background, services
 from gateway.migrate import FOLDER, SCHEMA
+from gateway.session_store import SessionStore
 from gateway.settings import GatewaySettings
 from mesh.channels import open_channel
 from mesh.migrations import migrate
 from mesh.postgres import Database
+from mesh.revocations import Revocations
 from mesh.server import Server, ServerOptions, Service
 from popcorn.backlog.v1 import backlog_pb2, backlog_pb2_grpc
 from popcorn.game.v1 import people_pb2, people_pb2_grpc
@@ -152,12 +154,18 @@ class Script:
     failure: Exception | None = None
     hanging: bool = False
     was_asked: asyncio.Event = field(default_factory=asyncio.Event)
+    going_on: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def let_go(self) -> None:
+        """End the hanging, of those too who hang already."""
+        self.hanging = False
+        self.going_on.set()
 
     async def note(self, request: Message) -> None:
         self.asked.append(request)
         self.was_asked.set()
         if self.hanging:
-            await asyncio.Event().wait()
+            await self.going_on.wait()
         if self.failure is not None:
             raise self.failure
 
@@ -342,6 +350,7 @@ class World:
     backlogs: ScriptedBacklogs
     people: ScriptedPeople
     signing_keys: keys.SigningKeys
+    revocations: Revocations
     behind: str
     target: str
     auth: AuthServiceAsyncStub
@@ -392,6 +401,9 @@ def as_caller(signed_in: auth_pb2.SignInResponse, *headers: tuple[str, str]) -> 
     return (("authorization", f"Bearer {token}"), ("x-popcorn-identity", token.split(".")[1]), *headers)
 
 
+LIMITS = [name for name in GatewaySettings.model_fields if name.endswith("_per_minute")]
+
+
 def make_settings(**settings: Any) -> GatewaySettings:
     usual: dict[str, Any] = {
         "gateway_listen": "127.0.0.1:0",
@@ -404,6 +416,8 @@ def make_settings(**settings: Any) -> GatewaySettings:
         "signing_keys_file": Path("/nowhere"),
         "token_issuer": ISSUER,
         "token_audience": AUDIENCE,
+        "page_token_key": "k" * 32,
+        **dict.fromkeys(LIMITS, 1_000_000),
     }
     return GatewaySettings(**(usual | settings))
 
@@ -466,6 +480,7 @@ async def the_world(database: Database, signing_keys: keys.SigningKeys) -> Async
             google_certs_url=google_server.url, apple_keys_url=apple_server.url, erasure_delay_seconds=0
         )
         deletions = build_deletions(settings, database=database, backlogs=channel, games=channel, clock=clock)
+        revocations = Revocations(SessionStore(database).changes, poll=timedelta(milliseconds=200))
         gateway = Server(
             services(
                 settings,
@@ -479,10 +494,12 @@ async def the_world(database: Database, signing_keys: keys.SigningKeys) -> Async
                 clock=clock,
             ),
             listen="127.0.0.1:0",
+            revocations=revocations,
             options=QUICK,
         )
         async with (
-            in_background(deletions.run(), name="deletions"),
+            running_in_background(deletions.run(), name="deletions"),
+            revocations,
             gateway,
             grpc.aio.insecure_channel(f"127.0.0.1:{gateway.port}") as door,
         ):
@@ -498,6 +515,7 @@ async def the_world(database: Database, signing_keys: keys.SigningKeys) -> Async
                 backlogs=backlogs,
                 people=people,
                 signing_keys=signing_keys,
+                revocations=revocations,
                 behind=f"127.0.0.1:{behind.port}",
                 target=f"127.0.0.1:{gateway.port}",
                 auth=auth_pb2_grpc.AuthServiceStub(door),

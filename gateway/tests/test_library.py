@@ -465,6 +465,7 @@ async def another_gateway(world: World, *, movies: str, database: Database) -> A
                 providers=client,
             ),
             listen="127.0.0.1:0",
+            revocations=world.revocations,
             options=QUICK,
         ) as gateway,
         grpc.aio.insecure_channel(f"127.0.0.1:{gateway.port}") as door,

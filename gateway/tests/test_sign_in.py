@@ -477,13 +477,6 @@ async def test_bad_input_names_every_field(
     assert seen.fields == fields
 
 
-@pytest.mark.parametrize("method", ["SignInAsGuest", "ReceiveAppleNotification"])
-async def test_what_comes_later_says_so(world: World, method: str) -> None:
-    request = getattr(auth_pb2, f"{method}Request")()
-    seen = await refusal(getattr(world.auth, method)(request))
-    assert (seen.code, seen.reason) == ("UNIMPLEMENTED", "NOT_IMPLEMENTED")
-
-
 # ---- the account ----
 
 

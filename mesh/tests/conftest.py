@@ -8,7 +8,7 @@ import grpc
 import pytest
 
 from mesh.server import Server, ServerOptions
-from mesh.tests.probing import NOW, Stub, probing_service
+from mesh.tests.probing import NOW, EverybodyStays, Stub, probing_service
 
 FAST = ServerOptions(shutdown_grace_seconds=1.0, probe_interval_seconds=0.02, probe_deadline_seconds=0.1)
 
@@ -24,7 +24,13 @@ def started(cleanup: AsyncExitStack) -> Callable[..., Any]:
     """Starts a server with a servicer on a free port, stopped at the test's end."""
 
     async def start(servicer: object, *, probes: Any = None, **arguments: Any) -> Server:
-        known: dict[str, Any] = {"listen": "127.0.0.1:0", "options": FAST, "clock": lambda: NOW, **arguments}
+        known: dict[str, Any] = {
+            "listen": "127.0.0.1:0",
+            "options": FAST,
+            "clock": lambda: NOW,
+            "revocations": EverybodyStays(),
+            **arguments,
+        }
         server = Server([probing_service(servicer, **(probes or {}))], **known)
         return await cleanup.enter_async_context(server)
 

@@ -27,10 +27,21 @@ _METHODS: dict[str, tuple[bool, bool, int, Any]] = {
     "Collect": (True, False, options_pb2.ACCESS_PUBLIC, MethodOptions.IDEMPOTENCY_UNKNOWN),
     "Chat": (True, True, options_pb2.ACCESS_PUBLIC, MethodOptions.IDEMPOTENCY_UNKNOWN),
     "Members": (False, False, options_pb2.ACCESS_UNSPECIFIED, MethodOptions.IDEMPOTENCY_UNKNOWN),
+    "MembersRead": (False, False, options_pb2.ACCESS_UNSPECIFIED, MethodOptions.NO_SIDE_EFFECTS),
     "Guests": (False, False, options_pb2.ACCESS_GUEST, MethodOptions.IDEMPOTENCY_UNKNOWN),
     "MembersWatch": (False, True, options_pb2.ACCESS_UNSPECIFIED, MethodOptions.IDEMPOTENCY_UNKNOWN),
     "Inside": (False, False, options_pb2.ACCESS_INTERNAL, MethodOptions.IDEMPOTENCY_UNKNOWN),
 }
+
+
+class EverybodyStays:
+    """Sessions of which none has ended."""
+
+    def check(self, session_id: str, *, reads: bool) -> None:
+        pass
+
+    async def probe(self) -> None:
+        pass
 
 
 def _describe() -> ServiceDescriptor:

@@ -115,7 +115,7 @@ async def test_retries_stop_while_everything_fails(connected: Any) -> None:
 def test_the_service_config_names_exactly_what_may_be_repeated() -> None:
     config = json.loads(service_config([DESCRIPTOR]))
     [policy] = config["methodConfig"]
-    assert {name["method"] for name in policy["name"]} == {"Ask", "Put", "Watch"}
+    assert {name["method"] for name in policy["name"]} == {"Ask", "Put", "Watch", "MembersRead"}
     assert {name["service"] for name in policy["name"]} == {DESCRIPTOR.full_name}
     assert policy["retryPolicy"]["retryableStatusCodes"] == ["UNAVAILABLE"]
 

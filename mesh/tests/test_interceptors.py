@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from mesh import running
 from mesh.errors import DOMAIN, InvalidInput, Unavailable, Violation, status_of
 from mesh.interceptors import Interceptor, layers
-from mesh.tests.probing import DESCRIPTOR, NOW, Stub, identity_metadata, path_of, text
+from mesh.tests.probing import DESCRIPTOR, NOW, EverybodyStays, Stub, identity_metadata, path_of, text
 
 Serving = Callable[..., Awaitable[Stub]]
 
@@ -481,7 +481,7 @@ async def handler_of(method: str, behaviour: Any) -> Any:
         return plain
 
     details: Any = SimpleNamespace(method=path_of(method))
-    around = layers(clock=lambda: NOW, new_id=lambda: "request-0001")
+    around = layers(clock=lambda: NOW, new_id=lambda: "request-0001", revocations=EverybodyStays())
     return await Interceptor([DESCRIPTOR], around).intercept_service(find, details)
 
 
@@ -522,7 +522,9 @@ async def test_a_handler_is_wrapped_once_and_made_up_names_are_not_kept() -> Non
         found.append(details.method)
         return grpc.unary_unary_rpc_method_handler(ask) if details.method == path_of("Ask") else None
 
-    interceptor = Interceptor([DESCRIPTOR], layers(clock=lambda: NOW, new_id=lambda: "request-0001"))
+    interceptor = Interceptor(
+        [DESCRIPTOR], layers(clock=lambda: NOW, new_id=lambda: "request-0001", revocations=EverybodyStays())
+    )
     known: Any = SimpleNamespace(method=path_of("Ask"))
     unknown: Any = SimpleNamespace(method="/made.Up/Name")
     assert await interceptor.intercept_service(find, known) is await interceptor.intercept_service(

@@ -19,7 +19,7 @@ from structlog.testing import capture_logs
 from mesh.health import Health, Part
 from mesh.server import ListenError, Server
 from mesh.tests.conftest import FAST
-from mesh.tests.probing import DESCRIPTOR, Stub, probing_service, text
+from mesh.tests.probing import DESCRIPTOR, EverybodyStays, Stub, probing_service, text
 
 Started = Callable[..., Awaitable[Server]]
 SERVICE = DESCRIPTOR.full_name
@@ -134,6 +134,7 @@ async def test_reflection_knows_every_service(started: Started, client: Any) -> 
 
 async def test_stopping_has_an_order(started: Started, client: Any) -> None:
     order: list[str] = []
+    elsewhere = asyncio.all_tasks()  # other servers of this test process
     reconnect, running = asyncio.Event(), asyncio.Event()
 
     class Streaming:
@@ -162,7 +163,8 @@ async def test_stopping_has_an_order(started: Started, client: Any) -> None:
     assert order == ["health down, before_stop", "stream told", "stopped"]
     # Nobody waited for the grace to pass.
     assert asyncio.get_running_loop().time() - begun < 4
-    assert not [task for task in asyncio.all_tasks() if task.get_name() == "health probes"]
+    left = asyncio.all_tasks() - elsewhere
+    assert not [task for task in left if task.get_name() == "health probes"]
 
 
 async def test_an_open_health_watch_does_not_hold_up_the_stop(started: Started, client: Any) -> None:
@@ -228,7 +230,12 @@ async def test_a_port_that_is_taken_is_said_so(started: Started) -> None:
 
 async def test_two_servers_never_share_a_port(started: Started) -> None:
     first = await started(object())
-    second = Server([probing_service(object())], listen=f"127.0.0.1:{first.port}", options=FAST)
+    second = Server(
+        [probing_service(object())],
+        listen=f"127.0.0.1:{first.port}",
+        revocations=EverybodyStays(),
+        options=FAST,
+    )
     with pytest.raises(ListenError):
         await second.start()
 
@@ -262,7 +269,7 @@ async def test_clients_may_ping_an_idle_connection(started: Started, cleanup: As
 PROCESS = """
 import asyncio, sys
 from mesh import logs, server
-from mesh.tests.probing import probing_service, text
+from mesh.tests.probing import EverybodyStays, probing_service, text
 
 class Slow:
     async def Ask(self, request, context):
@@ -278,6 +285,7 @@ server.run(
         "probing",
         listen=sys.argv[1],
         services=[probing_service(Slow())],
+        revocations=EverybodyStays(),
         before_stop=before_stop,
         options=server.ServerOptions(shutdown_grace_seconds=float(sys.argv[2])),
     )
