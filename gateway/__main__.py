@@ -36,7 +36,7 @@ from gateway.google_tokens import GoogleTokens
 from gateway.identities import Identities
 from gateway.identity_store import IdentityStore
 from gateway.identity_tokens import Provider
-from gateway.keys import KeyFileError, SigningKeys, read
+from gateway.keys import KeyFile, KeyFileError, Keys
 from gateway.library import Library
 from gateway.library_servicer import LibraryServicer
 from gateway.limit_store import LimitStore
@@ -133,7 +133,7 @@ def apple_team(
 def services(
     settings: GatewaySettings,
     *,
-    keys: SigningKeys,
+    keys: Keys,
     database: Database,
     backlogs: grpc.aio.Channel,
     movies: grpc.aio.Channel,
@@ -324,7 +324,7 @@ def serving_probe(channel: grpc.aio.Channel, service: ServiceDescriptor) -> Prob
     return probe
 
 
-async def main(settings: GatewaySettings, keys: SigningKeys) -> None:
+async def main(settings: GatewaySettings, keys: KeyFile) -> None:
     """Serve with these settings and keys."""
     async with AsyncExitStack() as stack:
         database = Database(
@@ -344,6 +344,7 @@ async def main(settings: GatewaySettings, keys: SigningKeys) -> None:
         await stack.enter_async_context(
             running_in_background(sweep_for_ever(_sweeps(settings, database)), name="sweeping")
         )
+        await stack.enter_async_context(running_in_background(keys.follow(), name="signing keys"))
         revocations = await stack.enter_async_context(Revocations(SessionStore(database).changes))
         backlogs = await stack.enter_async_context(
             open_channel(settings.backlog_target, services=[_BACKLOGS])
@@ -392,10 +393,10 @@ def see_that_apple_key_is_usable(settings: GatewaySettings) -> None:
         raise SystemExit(2) from error
 
 
-def signing_keys(settings: GatewaySettings) -> SigningKeys:
+def signing_keys(settings: GatewaySettings) -> KeyFile:
     """Read the signing keys; what is wrong with them ends the process like a bad setting."""
     try:
-        return read(settings.signing_keys_file, now=utc_now())
+        return KeyFile(settings.signing_keys_file)
     except KeyFileError as error:
         print(f"SIGNING_KEYS_FILE is not usable: {error}", file=sys.stderr)
         raise SystemExit(2) from error

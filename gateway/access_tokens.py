@@ -7,7 +7,7 @@ from typing import Final
 
 import jwt
 
-from gateway.keys import ALGORITHM, SigningKeys
+from gateway.keys import ALGORITHM, Keys
 from gateway.sessions import LiveSession
 from mesh.identity import ACCESS_TOKEN_TYPE
 
@@ -17,7 +17,7 @@ _JWS: Final = jwt.PyJWS()
 class AccessTokens:
     """Signs access tokens."""
 
-    def __init__(self, keys: SigningKeys, *, issuer: str, audience: str, new_id: Callable[[], str]) -> None:
+    def __init__(self, keys: Keys, *, issuer: str, audience: str, new_id: Callable[[], str]) -> None:
         """Take what is the same in all tokens.
 
         Args:

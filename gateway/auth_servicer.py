@@ -12,7 +12,7 @@ from gateway.auth import Auth, SignedIn, StolenToken
 from gateway.clients import client_of
 from gateway.credential_fields import read_credential, read_nonce
 from gateway.identity_tokens import Provider
-from gateway.keys import SigningKeys
+from gateway.keys import Keys
 from gateway.messages import PROVIDERS, account_message, tokens_message
 from gateway.names import read_display_name
 from gateway.own_sessions import OwnSessions
@@ -29,7 +29,7 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
     """Signing in and going on."""
 
     def __init__(
-        self, auth: Auth, *, sessions: OwnSessions, notifications: AppleNotifications, keys: SigningKeys
+        self, auth: Auth, *, sessions: OwnSessions, notifications: AppleNotifications, keys: Keys
     ) -> None:
         """Take the use cases, and the keys whose public half is published."""
         self._notifications = notifications

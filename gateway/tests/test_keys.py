@@ -112,3 +112,65 @@ def test_a_file_that_cannot_sign_is_refused_with_a_sentence(tmp_path: Path, cont
 def test_a_file_that_is_missing_is_refused_with_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(keys.KeyFileError, match=r"cannot be read .*`python -m gateway\.keys create"):
         keys.read(tmp_path / "nowhere.json", now=NOW)
+
+
+# ---- rotation ----
+
+DELAY = timedelta(minutes=5)
+MONTH = timedelta(days=30)
+
+
+def kids(file: Path, *, now: datetime = NOW) -> list[str]:
+    return [key["kid"] for key in keys.read(file, now=now).published]
+
+
+def test_a_new_key_is_published_at_once_and_signs_after_the_delay(tmp_path: Path) -> None:
+    file = tmp_path / "signing.json"
+    first = keys.create(file, now=NOW)
+    second = keys.rotate(file, now=NOW, activate_after=DELAY)
+    assert kids(file) == [first, second]
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    ring = keys.read(file, now=NOW)
+    assert ring.at(NOW + DELAY - timedelta(seconds=1)).key_id == first
+    assert ring.at(NOW + DELAY).key_id == second
+
+
+def test_an_old_key_goes_when_its_last_token_has_run_out(tmp_path: Path) -> None:
+    file = tmp_path / "signing.json"
+    first = keys.create(file, now=NOW)
+    second = keys.rotate(file, now=NOW, activate_after=DELAY)
+    last_token_runs_out = NOW + DELAY + MONTH
+    assert keys.retire(file, now=last_token_runs_out - timedelta(seconds=1), token_lifetime=MONTH) == []
+    assert kids(file) == [first, second]
+    assert keys.retire(file, now=last_token_runs_out, token_lifetime=MONTH) == [first]
+    assert kids(file, now=last_token_runs_out) == [second]
+    assert keys.retire(file, now=last_token_runs_out + 10 * MONTH, token_lifetime=MONTH) == []
+
+
+def test_a_running_gateway_takes_a_replaced_file_and_leaves_a_broken_one(tmp_path: Path) -> None:
+    file = tmp_path / "signing.json"
+    first = keys.create(file, now=NOW)
+    running = keys.KeyFile(file, clock=lambda: NOW)
+    second = keys.rotate(file, now=NOW, activate_after=DELAY)
+    running.reload()
+    assert [key["kid"] for key in running.published] == [first, second]
+    for broken in ("", "{}", '{"keys": []}'):
+        file.write_text(broken)
+        running.reload()
+        assert [key["kid"] for key in running.published] == [first, second]
+    file.unlink()
+    running.reload()
+    assert running.at(NOW).key_id == first
+
+
+def test_the_commands_say_what_they_did(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "signing.json"
+    assert keys.main(["rotate", str(file)]) == 1
+    assert "is not usable" in capsys.readouterr().err
+    keys.main(["create", str(file)])
+    assert keys.main(["rotate", str(file), "--activate-after", "60"]) == 0
+    [_, second] = kids(file, now=datetime.now(UTC))
+    assert second in capsys.readouterr().out
+    assert keys.main(["retire", str(file)]) == 0
+    assert "0 signing key(s)" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == ["signing.json"]
