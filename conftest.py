@@ -120,6 +120,7 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
         for limit in ("SIGN_INS", "GUESTS", "REFRESHES")
         for whose in ("ADDRESS", "ACCOUNT")
     }
+    settings["ERASURE_DELAY_SECONDS"] = "2"
     with Mesh(tmp_path_factory.mktemp("mesh"), settings=settings) as running:
         yield running
 

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
+from gateway.apple_grants import RELEASE_GRANTS
 from gateway.deletion import Step, TakenStep, Tombstone
 from gateway.identity_tokens import Provider
 from mesh.postgres import Database
@@ -25,14 +26,6 @@ class DeletionStore:
         RETURNING user_id
     """
     _UNLINK_ALL: Final = "DELETE FROM gateway.identities WHERE user_id = $1 RETURNING provider"
-    # What Apple gave goes to the list of what is to be given back to it, which names nobody.
-    _RELEASE_GRANTS: Final = """
-        WITH released AS (
-            DELETE FROM gateway.apple_grants WHERE user_id = $1 RETURNING client_id, key_id, sealed
-        )
-        INSERT INTO gateway.apple_revocations (client_id, key_id, sealed, create_time, next_attempt_time)
-        SELECT client_id, key_id, sealed, $2, $2 FROM released
-    """
     _END_ALL: Final = """
         UPDATE gateway.sessions SET end_time = $2, end_reason = 'account_deleted'
          WHERE user_id = $1 AND end_time IS NULL
@@ -63,7 +56,7 @@ class DeletionStore:
             if await connection.fetchval(self._BURY, user_id, now) is None:
                 return None
             identities = await connection.fetch(self._UNLINK_ALL, user_id)
-            await connection.execute(self._RELEASE_GRANTS, user_id, now)
+            await connection.execute(RELEASE_GRANTS, user_id, now)
             sessions = await connection.fetch(self._END_ALL, user_id, now)
             await connection.execute(self._FORGET_DEVICES, user_id)
             for step, waits_for in plan.items():
