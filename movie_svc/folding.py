@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final
 
+_NO_SIGNS: Final = frozenset({"Cc", "Cs", "Zs", "Zl", "Zp"})
 _PUNCTUATION: Final = "\x00"
 # Nukta, kana's voicing and virama: without them it is another letter, not the same one without its accent.
 _KEPT_MARKS: Final = frozenset({0, 7, 8, 9})
@@ -46,7 +47,7 @@ def foldings(text: str) -> tuple[str, ...]:
     marked = "".join(map(_fold, text))
     parted = " ".join(marked.replace(_PUNCTUATION, " ").split())
     if not parted:
-        symbols = "".join(char for char in text.casefold() if char.isprintable() and not char.isspace())
+        symbols = "".join(char for char in text.casefold() if unicodedata.category(char) not in _NO_SIGNS)
         return (symbols,) if symbols else ()
     joined = " ".join(marked.replace(_PUNCTUATION, "").split())
     return (parted,) if joined == parted else (parted, joined)

@@ -24,6 +24,7 @@ from pymongo.errors import ConnectionFailure, PyMongoError
 from movie_svc import documents
 from movie_svc.documents import Document
 from movie_svc.films import Film, Genre, ListPage, Provider
+from movie_svc.indexes import keep_index
 from movie_svc.shelf import Kept, StoreUnavailable
 from movie_svc.title_store import TitleStore
 
@@ -87,7 +88,7 @@ class Store:
             # Again after every outage: what came back may be another server, or an older state of this one.
             if self._indexed_in_outage != self._line.outages:
                 for name in ("films", "lists"):
-                    await self._database[name].create_index("expires_at", expireAfterSeconds=0)
+                    await keep_index(self._database[name], "expires_at", expireAfterSeconds=0)
                 await self.titles.make_indexes()
                 self._indexed_in_outage = self._line.outages
             await self._database.command("ping")

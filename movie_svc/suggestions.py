@@ -158,6 +158,10 @@ class Seen:
 class Titles(Protocol):
     """The part of the store that suggestions stand on. Every method raises `StoreUnavailable`."""
 
+    async def prepare(self) -> None:
+        """Make ready for all that follows."""
+        ...
+
     async def write(self, seen: Sequence[Seen]) -> None:
         """Keep what was seen of several films."""
         ...
@@ -201,6 +205,7 @@ class Suggestions:
         self._pending: dict[int, Seen] = {}
         self._gone: set[int] = set()
         self._has_pending = asyncio.Event()
+        self._prepared = asyncio.Event()
         self._loaded = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -292,8 +297,9 @@ class Suggestions:
 
     async def settle(self) -> None:
         """Wait until what was seen is in the store, or the store has failed to take it."""
-        with suppress(StoreUnavailable):
-            await self._write()
+        if self._prepared.is_set():
+            with suppress(StoreUnavailable):
+                await self._write()
 
     def _held(self, movie_id: int) -> KnownFilm | None:
         pending = self._pending.get(movie_id)
@@ -329,6 +335,7 @@ class Suggestions:
         )
 
     async def _write_behind(self) -> None:
+        await self._prepared.wait()
         while True:
             await self._has_pending.wait()
             try:
@@ -351,6 +358,8 @@ class Suggestions:
     async def _follow(self) -> None:
         """Read the whole store, then again and again what has changed in it."""
         since = self._clock() - _OVERLAP
+        await self._insist(self._titles.prepare)
+        self._prepared.set()
         await self._load()
         self._loaded.set()
         _log.info("suggestions.loaded", films=len(self._index))

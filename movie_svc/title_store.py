@@ -8,6 +8,7 @@ A list of TMDB's tells one title of a film, its details tell all of them: the fi
 the second takes its place. MongoDB deletes a document at its `expires_at`.
 """
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import date, datetime, timedelta
@@ -16,6 +17,7 @@ from typing import Any, Final, Protocol
 import structlog
 from pymongo import UpdateOne
 
+from movie_svc.indexes import keep_index
 from movie_svc.suggestions import KnownFilm, Seen
 
 VERSION: Final = 1
@@ -40,11 +42,18 @@ class TitleStore:
         self._collection = collection
         self._line = line
         self._kept = kept
+        self._making_indexes = asyncio.Lock()
 
     async def make_indexes(self) -> None:
         """Tell the server what it has to delete, and how `changed` reads. Part of the store's probe."""
-        await self._collection.create_index("expires_at", expireAfterSeconds=0)
-        await self._collection.create_index("seen_at")
+        async with self._making_indexes:
+            await keep_index(self._collection, "expires_at", expireAfterSeconds=0)
+            await keep_index(self._collection, "seen_at")
+
+    async def prepare(self) -> None:
+        """Make the indexes before anything is written."""
+        async with self._line.call():
+            await self.make_indexes()
 
     async def write(self, seen: Sequence[Seen]) -> None:
         """Keep what was seen of several films, in one request."""
