@@ -61,7 +61,7 @@ class AppleGrantStore:
         )
         UPDATE gateway.apple_revocations AS taken
            SET attempts = attempts + 1,
-               next_attempt_time = $1 + LEAST($3 * power(2, LEAST(attempts, 20)), $4::interval)
+               next_attempt_time = $1 + LEAST($3::interval * power(2, LEAST(attempts, 20)), $4::interval)
           FROM due
          WHERE taken.revocation_id = due.revocation_id
         RETURNING taken.revocation_id, taken.client_id, taken.key_id, taken.sealed, taken.create_time

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -15,16 +15,19 @@ import grpc
 import httpx
 import pytest
 
-from dev.idp import IdentityProvider
+from dev.idp import IdentityProvider, SigningKey
 from dev.idp_codes import APPLE_KEY_ID, APPLE_TEAM_ID
 from gateway.__main__ import AppleTeam, apple_team, build_deletions, services
 from gateway.apple_grants import AppleGrantStore
 from gateway.apple_revocations import AppleRevocations
 from gateway.deletion import Deletions
+from gateway.migrate import FOLDER, SCHEMA
 from gateway.session_store import SessionStore
 from gateway.settings import GatewaySettings
 from gateway.tests.conftest import QUICK, ShiftedClock, World, as_caller, make_settings
+from gateway.tests.contents import contents
 from mesh.channels import open_channel
+from mesh.migrations import migrate
 from mesh.postgres import Database
 from mesh.revocations import Revocations
 from mesh.server import Server
@@ -86,6 +89,8 @@ class Office:
     idp: httpx.AsyncClient
     wire: Wire
     apple: AppleTeam
+    google_key: SigningKey
+    apple_key: SigningKey
     revocations: AppleRevocations
     deletions: Deletions
     auth: AuthServiceAsyncStub
@@ -169,20 +174,19 @@ class Office:
         await self.auth.ReceiveAppleNotification(auth_pb2.ReceiveAppleNotificationRequest(payload=payload))
 
     async def everything(self) -> dict[str, str]:
-        """What the whole schema holds, table by table, but for how often an address has tried."""
-        tables = await self.database.fetch(
-            "SELECT tablename FROM pg_tables WHERE schemaname = 'gateway' AND tablename <> 'limits'"
-        )
-        digest = "SELECT md5(coalesce(string_agg(t::text, ',' ORDER BY t::text), '')) FROM gateway.{} AS t"
-        return {
-            row["tablename"]: await self.database.fetchval(digest.format(row["tablename"])) for row in tables
-        }
+        """What the database holds."""
+        return await contents(self.database)
 
 
 @pytest.fixture(scope="session")
 async def the_office(
-    the_world: World, database: Database, tmp_path_factory: pytest.TempPathFactory
+    the_world: World, new_database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Office]:
+    # Of its own: nothing writes there but what a test does, since nobody runs the deletions.
+    url = new_database()
+    await migrate(url, schema=SCHEMA, folder=FOLDER)
+    database = Database(url, application="tests")
+    await database.start()
     state: Path = tmp_path_factory.mktemp("idp")
     clock = ShiftedClock()
     provider = IdentityProvider(
@@ -242,11 +246,14 @@ async def the_office(
                 idp=idp,
                 wire=wire,
                 apple=apple,
+                google_key=SigningKey(state / "google.pem"),
+                apple_key=SigningKey(state / "apple.pem"),
                 revocations=AppleRevocations(AppleGrantStore(database), apple.refresh_tokens, clock=clock),
                 deletions=deletions,
                 auth=auth_pb2_grpc.AuthServiceStub(door),
                 accounts=account_pb2_grpc.AccountServiceStub(door),
             )
+    await database.close()
 
 
 @pytest.fixture
