@@ -47,7 +47,8 @@ def foldings(text: str) -> tuple[str, ...]:
     marked = "".join(map(_fold, text))
     parted = " ".join(marked.replace(_PUNCTUATION, " ").split())
     if not parted:
-        symbols = "".join(char for char in text.casefold() if unicodedata.category(char) not in _NO_SIGNS)
+        signs = (" " if unicodedata.category(char) in _NO_SIGNS else char for char in text.casefold())
+        symbols = " ".join("".join(signs).split())
         return (symbols,) if symbols else ()
     joined = " ".join(marked.replace(_PUNCTUATION, "").split())
     return (parted,) if joined == parted else (parted, joined)
