@@ -47,12 +47,19 @@ class Assembly:
 
 
 @asynccontextmanager
-async def assembled(settings: GameSettings) -> AsyncIterator[Assembly]:
-    """Puts the parts together, and takes them apart again."""
+async def assembled(
+    settings: GameSettings, *, revocations: Revocations | None = None
+) -> AsyncIterator[Assembly]:
+    """Puts the parts together, and takes them apart again.
+
+    Args:
+        settings: The settings.
+        revocations: The sessions that have ended; the gateway's list by default.
+    """
     room_logs = RoomLogs(settings.redis_url.get_secret_value())
     channel = open_channel(settings.movie_target, services=[MOVIE_SERVICE])
     gateway = open_channel(settings.gateway_target, services=[REVOCATION_SERVICE])
-    revocations = Revocations(over(gateway))
+    revocations = Revocations(over(gateway)) if revocations is None else revocations
     films = Films(movie_pb2_grpc.MovieServiceStub(channel), clock=utc_now)
     rooms = Rooms(room_logs, clock=utc_now)
     seating = Seating(

@@ -104,7 +104,11 @@ async def scripted_movies() -> AsyncIterator[tuple[ScriptedMovies, str]]:
 
 @asynccontextmanager
 async def replica(
-    redis_url: str, movie_target: str, *, heartbeat_seconds: float = 15
+    redis_url: str,
+    movie_target: str,
+    *,
+    heartbeat_seconds: float = 15,
+    revocations: Revocations | None = None,
 ) -> AsyncIterator[Replica]:
     gateway = ScriptedGateway()
     revocation_service = Service(
@@ -120,7 +124,7 @@ async def replica(
             heartbeat_seconds=heartbeat_seconds,
         )
         async with (
-            assembled(settings) as assembly,
+            assembled(settings, revocations=revocations) as assembly,
             Server(
                 assembly.services,
                 listen="127.0.0.1:0",

@@ -11,6 +11,7 @@ import grpc
 import httpx
 
 from gateway.__main__ import build_deletions, services
+from gateway.keys import Keys
 from gateway.session_store import SessionStore
 from gateway.tests.conftest import QUICK, World, make_settings
 from mesh.channels import open_channel
@@ -38,7 +39,12 @@ class Replica:
 
 @asynccontextmanager
 async def replica(
-    world: World, *, database: Database | None = None, revocations: Revocations | None = None, **settings: Any
+    world: World,
+    *,
+    database: Database | None = None,
+    revocations: Revocations | None = None,
+    keys: Keys | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Replica]:
     """A gateway like the world's, with a few other settings."""
     there = world.database if database is None else database
@@ -53,7 +59,7 @@ async def replica(
                     apple_keys_url=world.apple_server.url,
                     **settings,
                 ),
-                keys=world.signing_keys,
+                keys=world.signing_keys if keys is None else keys,
                 database=there,
                 backlogs=behind,
                 movies=behind,

@@ -25,15 +25,24 @@ from grpc_reflection.v1alpha import reflection
 
 from mesh.identity import access_of
 from popcorn.backlog.v1 import backlog_pb2
-from popcorn.game.v1 import game_pb2
-from popcorn.gateway.v1 import account_pb2, auth_pb2, library_pb2
+from popcorn.game.v1 import game_pb2, people_pb2
+from popcorn.gateway.v1 import account_pb2, auth_pb2, library_pb2, revocations_pb2
 from popcorn.movie.v1 import movie_pb2
 from popcorn.options.v1 import options_pb2
 
 ISSUER: Final = "https://popcorn.test"
 AUDIENCE: Final = "popcorn-test"
 
-_FILES: Final = (auth_pb2, account_pb2, library_pb2, game_pb2, backlog_pb2, movie_pb2)
+_FILES: Final = (
+    auth_pb2,
+    account_pb2,
+    library_pb2,
+    revocations_pb2,
+    game_pb2,
+    people_pb2,
+    backlog_pb2,
+    movie_pb2,
+)
 SERVICES: Final[tuple[ServiceDescriptor, ...]] = tuple(
     service for file in _FILES for service in file.DESCRIPTOR.services_by_name.values()
 )
