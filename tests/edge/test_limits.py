@@ -49,6 +49,19 @@ async def strict(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Door
         yield door
 
 
+async def test_services_learn_the_callers_address_and_nobody_can_forge_it(
+    strict: Door, door: Door, marker: str
+) -> None:
+    claims = {"x-envoy-external-address": "198.51.100.99", "x-marker": marker}
+    hops = "192.0.2.1, 203.0.113.77"  # the last one is what the trusted proxy wrote
+    jwks = "/.well-known/jwks.json"
+    await strict.http.get(jwks, headers={**claims, "x-forwarded-for": hops})
+    await door.http.get(jwks, headers={**claims, "x-forwarded-for": hops})
+    for edge, address in ((strict, "203.0.113.77"), (door, "127.0.0.1")):
+        [call] = edge.reached(marker)
+        assert call.all("x-envoy-external-address") == [address]
+
+
 @pytest.mark.parametrize("path", [SIGN_IN, GUEST, REFRESH, JOIN])
 async def test_an_address_that_calls_too_often_has_to_wait(strict: Door, path: str) -> None:
     caller = {**strict.bearer(), "x-forwarded-for": "203.0.113.7"}

@@ -348,7 +348,7 @@ async def test_a_browser_of_ours_may_ask_first_and_then_call(scripted: Door, pat
     assert reply.status_code == 200
     assert reply.headers["access-control-allow-origin"] == ORIGIN["origin"]
     assert "PATCH" in reply.headers["access-control-allow-methods"]
-    for name in ("authorization", "x-grpc-web", "x-region", "accept-language", "x-game-code"):
+    for name in ("authorization", "x-grpc-web", "x-region", "x-device", "accept-language", "x-game-code"):
         assert name in reply.headers["access-control-allow-headers"]
     # A refusal may be read too: the page has to know that it needs a token.
     reply = await scripted.http.get(path, headers=ORIGIN)
@@ -374,8 +374,13 @@ async def test_a_request_has_one_id_of_the_edge_s_making(scripted: Door, marker:
     assert (await scripted.http.get("/v1/nothing")).headers["x-request-id"]
 
 
-async def test_language_region_and_room_travel_on(scripted: Door, marker: str) -> None:
-    said = {"accept-language": "de-AT, de;q=0.8", "x-region": "AT", "x-game-code": "7K3MXQ2A"}
+async def test_language_region_device_and_room_travel_on(scripted: Door, marker: str) -> None:
+    said = {
+        "accept-language": "de-AT, de;q=0.8",
+        "x-region": "AT",
+        "x-device": "Ada's%20phone",
+        "x-game-code": "7K3MXQ2A",
+    }
     await scripted.http.get("/v1/games/7K3MXQ2A", headers={**scripted.bearer(), **said, "x-marker": marker})
     call = scripted.reached(marker)[0]
     assert {name: call.all(name) for name in said} == {name: [value] for name, value in said.items()}
