@@ -2,8 +2,9 @@
 
 fresh                    served
 stale                    served, and renewed behind the reader's back
-gone, or never seen      fetched, once for all who ask for it meanwhile
-store does not answer    as if it held nothing
+gone, or never seen      fetched, once for all who ask for it meanwhile, and by one replica: it holds a short
+                         lease in the store, and the others look there for what it brings
+store does not answer    as if it held nothing; without leases
 TMDB does not answer     stale is served; what is not held is `FilmsUnavailable`
 """
 
@@ -15,7 +16,9 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Final, Generic, Protocol, TypeVar
 
+from movie_svc import counters as names
 from movie_svc.cache import Background, Lru, SingleFlight
+from movie_svc.counters import Counters
 from movie_svc.films import AnswerUnusable, FilmsUnavailable
 
 PATIENCE_SECONDS: Final = 2.5
@@ -23,6 +26,11 @@ PATIENCE_SECONDS: Final = 2.5
 
 _LOOK_AGAIN_AFTER: Final = timedelta(hours=1)
 _LOOK_AGAIN_AFTER_FAILURE: Final = timedelta(minutes=1)
+# TMDB mostly answers within it. Whoever waits for another replica has as long again to ask for themselves.
+_LEASE_SECONDS: Final = 1.25
+_FIRST_LOOK_SECONDS: Final = 0.03
+_LOOKS_GROW_BY: Final = 1.5
+_LONGEST_LOOK_SECONDS: Final = 0.15
 _MOST_RENEWED_AT_ONCE: Final = 32
 _MOST_WRITTEN_AT_ONCE: Final = 256
 _MOST_FETCHED_A_BATCH: Final = 16
@@ -59,6 +67,8 @@ class Kept(Generic[V]):
     """None when TMDB said that there is no such thing."""
     fetched_at: datetime
     """When TMDB said so."""
+    outdated: bool = False
+    """Whether TMDB has changed it since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +84,8 @@ class Policy:
 
     def stale_at(self, kept: Kept[V]) -> datetime:
         """Return when it has to be renewed."""
+        if kept.outdated:
+            return kept.fetched_at
         return kept.fetched_at + (self.missing if kept.value is None else self.fresh)
 
     def gone_at(self, kept: Kept[V]) -> datetime:
@@ -94,6 +106,22 @@ class Backing(Protocol[V]):
 
     async def write(self, name: str, kept: Kept[V], *, gone_at: datetime) -> None:
         """Keep it until `gone_at`, in place of what was there.
+
+        Raises:
+            StoreUnavailable: When it does not answer in its time.
+        """
+        ...
+
+    async def lease(self, name: str, *, now: datetime, until: datetime) -> bool:
+        """Return whether this replica is the one to fetch it until then: only one is at a time.
+
+        Raises:
+            StoreUnavailable: When it does not answer in its time.
+        """
+        ...
+
+    async def release(self, name: str) -> None:
+        """Let another replica fetch it.
 
         Raises:
             StoreUnavailable: When it does not answer in its time.
@@ -128,6 +156,8 @@ class Shelf(Generic[K, V, M]):
         policy: Policy,
         clock: Callable[[], datetime],
         most_in_memory: int,
+        about: str = "",
+        counters: Counters | None = None,
     ) -> None:
         """Put the parts together.
 
@@ -138,6 +168,8 @@ class Shelf(Generic[K, V, M]):
             policy: How long things keep.
             clock: The present.
             most_in_memory: How many presented values this process holds.
+            about: What it is counted as.
+            counters: Where it is counted.
         """
         self._store = store
         self._fetch_upstream = fetch
@@ -149,6 +181,16 @@ class Shelf(Generic[K, V, M]):
         self._fetches: SingleFlight[str, Kept[V]] = SingleFlight()
         self._renewals = Background(_MOST_RENEWED_AT_ONCE)
         self._writes = Background(_MOST_WRITTEN_AT_ONCE)
+        counters = counters or Counters()
+        reads = partial(counters.of, names.CACHE_READS, shelf=about)
+        self._from_memory = reads(outcome="memory")
+        self._from_store = reads(outcome="store")
+        self._fetched = reads(outcome="fetched")
+        self._absent = reads(outcome="absent")
+        self._unavailable = reads(outcome="unavailable")
+        self._stale = counters.of(names.CACHE_STALE, shelf=about)
+        self._store_failures = counters.of(names.STORE_FAILURES, shelf=about)
+        self._leases = partial(counters.of, names.LEASES, shelf=about)
         # On its way to the store: who looks there meanwhile finds it here.
         self._written: dict[str, Kept[V]] = {}
 
@@ -169,7 +211,11 @@ class Shelf(Generic[K, V, M]):
             async with asyncio.timeout(min(patience, PATIENCE_SECONDS)):
                 kept = await self._loads.run(key.name, partial(self._load, key))
         except TimeoutError:
+            self._unavailable.add()
             raise FilmsUnavailable from None
+        except FilmsUnavailable:
+            self._unavailable.add()
+            raise
         return self._hold(key, kept)
 
     async def get_many(
@@ -201,10 +247,13 @@ class Shelf(Generic[K, V, M]):
                 unknown.append(key)
                 continue
             found[key] = self._hold(key, kept)
-            if self._clock() >= self._policy.stale_at(kept):
-                self._renew_later(key)
+            self._given_from_store(key, kept)
         found.update(await self._fetch_many(unknown, give_up_at))
         return found
+
+    async def renew(self, key: K) -> None:
+        """Fetch it anew if it is stale and no other replica has done so; if that fails, it stays as it is."""
+        await self._renew(key)
 
     async def settle(self) -> None:
         """Wait until nothing is being fetched or written any more: before the store is closed."""
@@ -218,12 +267,14 @@ class Shelf(Generic[K, V, M]):
         if held is None:
             return None
         now = self._clock()
-        if now < held.look_again_at:
-            return held
-        if now >= held.gone_at:
-            self._memory.drop(key)
-            return None
-        self._renew_later(key)
+        if now >= held.look_again_at:
+            if now >= held.gone_at:
+                self._memory.drop(key)
+                return None
+            if now >= held.stale_at:
+                self._stale.add()
+            self._renew_later(key)
+        self._from_memory.add()
         return held
 
     def _hold(self, key: K, kept: Kept[V]) -> M | None:
@@ -237,9 +288,17 @@ class Shelf(Generic[K, V, M]):
         kept = (await self._read([key.name])).get(key.name)
         if kept is None:
             return await self._fetches.run(key.name, partial(self._fetch, key))
-        if self._clock() >= self._policy.stale_at(kept):
-            self._renew_later(key)
+        self._given_from_store(key, kept)
         return kept
+
+    def _given_from_store(self, key: K, kept: Kept[V]) -> None:
+        self._from_store.add()
+        if self._is_stale(kept):
+            self._stale.add()
+            self._renew_later(key)
+
+    def _is_stale(self, kept: Kept[V]) -> bool:
+        return self._clock() >= self._policy.stale_at(kept)
 
     async def _read(self, names: Sequence[str]) -> Mapping[str, Kept[V]]:
         """Return what the store has and may still be served."""
@@ -248,24 +307,72 @@ class Shelf(Generic[K, V, M]):
             if len(stored) < len(names):
                 stored |= await self._store.read([name for name in names if name not in stored])
         except StoreUnavailable:
+            self._store_failures.add()
             return stored
         now = self._clock()
         # The store's own clean-up comes by now and then; the terms do not wait for it.
         return {name: kept for name, kept in stored.items() if now < self._policy.gone_at(kept)}
 
     async def _fetch(self, key: K) -> Kept[V]:
-        deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
-        value = await self._fetch_upstream(key, deadline)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + PATIENCE_SECONDS
+        shared = await self._lease_or_share(key, loop.time() + _LEASE_SECONDS)
+        if shared is not None:
+            return shared
+        try:
+            value = await self._fetch_upstream(key, deadline)
+        except FilmsUnavailable:
+            # It may be the turn of another. A lease that is over or another's by now is left as it is.
+            self._writes.start(("lease", key.name), partial(self._release, key.name))
+            raise
+        # After a success the lease stays until it runs out: some look before this has come to the store.
+        (self._absent if value is None else self._fetched).add()
         kept = Kept(value, self._clock())
         # The reader does not wait for the store. What it misses, the next reader's request brings again.
         if self._writes.start(key.name, partial(self._write, key.name, kept)):
             self._written[key.name] = kept
         return kept
 
+    async def _lease_or_share(self, key: K, until: float) -> Kept[V] | None:
+        """Return None when it is for us to fetch it, or else what another replica has fetched.
+
+        Args:
+            key: What is to be fetched.
+            until: When to wait no longer for the other one, on the event loop's clock.
+        """
+        loop = asyncio.get_running_loop()
+        pause = _FIRST_LOOK_SECONDS
+        while True:
+            now = self._clock()
+            try:
+                taken = await self._store.lease(
+                    key.name, now=now, until=now + timedelta(seconds=_LEASE_SECONDS)
+                )
+            except StoreUnavailable:
+                self._leases(outcome="without").add()
+                return None
+            if taken:
+                self._leases(outcome="taken").add()
+                return None
+            if loop.time() + pause > until:
+                self._leases(outcome="outwaited").add()
+                return None
+            await asyncio.sleep(pause)
+            pause = min(pause * _LOOKS_GROW_BY, _LONGEST_LOOK_SECONDS)
+            kept = (await self._read([key.name])).get(key.name)
+            if kept is not None and not self._is_stale(kept):
+                self._leases(outcome="shared").add()
+                return kept
+
+    async def _release(self, name: str) -> None:
+        with suppress(StoreUnavailable):
+            await self._store.release(name)
+
     async def _write(self, name: str, kept: Kept[V]) -> None:
         try:
             await self._store.write(name, kept, gone_at=self._policy.gone_at(kept))
         except StoreUnavailable:
+            self._store_failures.add()
             return
         finally:
             self._written.pop(name, None)
@@ -282,6 +389,7 @@ class Shelf(Generic[K, V, M]):
                 try:
                     kept = await self._fetches.run(key.name, partial(self._fetch, key))
                 except FilmsUnavailable as error:
+                    self._unavailable.add()
                     found[key] = error
                     if not isinstance(error, AnswerUnusable):
                         failures += 1
@@ -299,6 +407,7 @@ class Shelf(Generic[K, V, M]):
                 worker.cancel()
         for key in keys:
             if key not in found:
+                self._unavailable.add()
                 found[key] = FilmsUnavailable()
         return found
 
@@ -312,7 +421,7 @@ class Shelf(Generic[K, V, M]):
         if kept is None and held is not None and self._clock() < held.stale_at:
             self._look_again_later(key)  # the store has lost it or is away; what we hold is still good
             return
-        if kept is None or self._clock() >= self._policy.stale_at(kept):
+        if kept is None or self._is_stale(kept):
             try:
                 kept = await self._fetches.run(key.name, partial(self._fetch, key))
             except FilmsUnavailable:

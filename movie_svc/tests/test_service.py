@@ -649,12 +649,6 @@ async def test_what_is_just_allowed_is_allowed(running: Running, method: str, re
     assert await getattr(running.stub, method)(request_)
 
 
-@pytest.mark.parametrize("method", ["SuggestMovies", "ResolveExternalIds"])
-async def test_what_comes_later_says_so(running: Running, method: str) -> None:
-    request = getattr(movie_pb2, f"{method}Request")()
-    assert await refused(getattr(running.stub, method)(request)) == ("UNIMPLEMENTED", "NOT_IMPLEMENTED")
-
-
 # MongoDB goes away
 
 

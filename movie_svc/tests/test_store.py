@@ -93,7 +93,7 @@ async def test_the_newer_takes_the_older_one_s_place(store: Store, raw: Any) -> 
 async def test_the_server_deletes_everything_after_six_months_at_most(store: Store, raw: Any) -> None:
     await store.probe()
     await store.films.write("194/de-DE/DE", Kept(parsed(194), NOW), gone_at=NOW + timedelta(days=10_000))
-    for name in ("films", "lists"):
+    for name in ("films", "lists", "leases"):
         indexes = await raw[name].index_information()
         [index] = [index for index in indexes.values() if "expireAfterSeconds" in index]
         assert (index["key"], index["expireAfterSeconds"]) == ([("expires_at", 1)], 0)
@@ -113,6 +113,32 @@ async def test_what_cannot_be_read_is_as_if_it_were_not_there(store: Store, raw:
     )
     found = await store.films.read([f"{movie_id}/de-DE/DE" for movie_id in range(1, 6)])
     assert list(found) == ["1/de-DE/DE"]
+
+
+async def test_only_one_replica_at_a_time_has_a_lease(driver: Callable[..., Any], url: str) -> None:
+    replicas = [Store(driver, url) for _ in range(4)]
+    until_then = NOW + timedelta(seconds=2)
+    for moment in (NOW, until_then, until_then + timedelta(seconds=2)):  # nobody has had it; it has run out
+        taken = await asyncio.gather(
+            *(
+                replica.films.lease("194/de-DE/DE", now=moment, until=moment + timedelta(seconds=2))
+                for replica in replicas
+            )
+        )
+        assert sum(taken) == 1
+        holder = replicas[taken.index(True)]
+        others = [replica for replica in replicas if replica is not holder]
+        late = moment + timedelta(seconds=1)
+        assert await holder.films.lease("194/de-DE/DE", now=late, until=moment + timedelta(seconds=2))
+        for replica in others:
+            assert not await replica.films.lease("194/de-DE/DE", now=late, until=LATER)
+            await replica.films.release("194/de-DE/DE")
+        assert not await others[0].films.lease("194/de-DE/DE", now=late, until=LATER)
+        if moment > until_then:
+            await holder.films.release("194/de-DE/DE")
+            assert await others[0].films.lease("194/de-DE/DE", now=late, until=LATER)
+    for replica in replicas:
+        await replica.close()
 
 
 async def test_a_dead_store_costs_its_deadline_once_and_is_used_again_when_it_is_back(
