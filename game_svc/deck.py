@@ -7,7 +7,9 @@ the deck.
 
 from __future__ import annotations
 
-from game_svc.events import Film, Verdict
+import heapq
+
+from game_svc.events import Film
 from game_svc.rules import likes_needed
 from game_svc.state import Phase, Player, State
 
@@ -21,18 +23,14 @@ def next_cards(state: State, player: Player, *, limit: int) -> tuple[Film, ...]:
     """Return a player's next cards, the best guess first; none unless the room is swiping."""
     if state.phase is not Phase.PLAYING:
         return ()
-    others = [other for other in state.present if other.player_id != player.player_id]
-    needed = likes_needed(state)
-    unseen = [film for film in state.deck if film.movie_id not in player.swipes]
-    # Python's sort is stable, so cards that are otherwise equal keep the deck's order.
-    unseen.sort(key=lambda film: _urgency(film, others, needed), reverse=True)
-    return tuple(unseen[:limit])
+    present, needed = len(state.present), likes_needed(state)
 
+    def urgency(film: Film) -> tuple[bool, int, int, float]:
+        """What a card is ordered by: can it match, how many like it, how many love it, its rating."""
+        tally = state.tally(film.movie_id)  # of the others: the player has not swiped it
+        can_match = tally.likes + present - tally.swiped >= needed
+        return can_match, tally.likes + tally.loved, tally.loved, film.rating
 
-def _urgency(film: Film, others: list[Player], needed: int) -> tuple[bool, int, int, float]:
-    """Return what a card is ordered by: can it match, how many like it, how many love it, its rating."""
-    swipes = [swipe for other in others if (swipe := other.swipes.get(film.movie_id)) is not None]
-    likes = sum(swipe.verdict.likes for swipe in swipes)
-    undecided = 1 + len(others) - len(swipes)
-    loved = sum(swipe.verdict is Verdict.SUPERLIKE for swipe in swipes)
-    return (likes + undecided >= needed, likes + loved, loved, film.rating)
+    unseen = (film for film in state.deck if film.movie_id not in player.swipes)
+    # Like sorting, this leaves cards that are otherwise equal in the deck's order.
+    return tuple(heapq.nlargest(limit, unseen, key=urgency))

@@ -51,7 +51,7 @@ from game_svc.refusals import (
 )
 from game_svc.refusals import GameEnded as GameIsOver
 from game_svc.refusals import GameStarted as GameHasStarted
-from game_svc.state import Phase, Player, State
+from game_svc.state import Phase, Player, State, counted_anew
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +271,7 @@ def _give_verdict(state: State, player: Player, command: GiveVerdict) -> tuple[E
     if not command.verdict.likes:
         return (swiped,)
     # Only this film's likes have grown: the others' matches stand as they did.
-    liked = _likes(state, command.movie_id) + 1
+    liked = state.tally(command.movie_id).likes + 1
     if command.movie_id in state.matches or liked < likes_needed(state):
         return (swiped,)
     return (swiped, *_found([command.movie_id], state))
@@ -296,14 +296,9 @@ def likes_needed(state: State) -> int:
             return max(min(state.settings.likes_needed, present), 2)
 
 
-def _likes(state: State, movie_id: int) -> int:
-    """Return how many of those present like a film."""
-    swipes = (player.swipes.get(movie_id) for player in state.present)
-    return sum(swipe is not None and swipe.verdict.likes for swipe in swipes)
-
-
 def _with_presence(state: State, player: Player, *, present: bool) -> State:
-    return replace(state, players={**state.players, player.player_id: replace(player, present=present)})
+    players = {**state.players, player.player_id: replace(player, present=present)}
+    return counted_anew(replace(state, players=players))
 
 
 def _reconsidered(before: State, after: State) -> tuple[Event, ...]:
@@ -315,7 +310,7 @@ def _reconsidered(before: State, after: State) -> tuple[Event, ...]:
     if after.phase is not Phase.PLAYING or len(after.present) < 2:
         return ()
     needed = likes_needed(after)
-    matching = [film.movie_id for film in after.deck if _likes(after, film.movie_id) >= needed]
+    matching = [film.movie_id for film in after.deck if after.tally(film.movie_id).likes >= needed]
     withdrawn = [MatchWithdrawn(movie_id) for movie_id in before.matches if movie_id not in matching]
     return (*withdrawn, *_found([movie_id for movie_id in matching if movie_id not in before.matches], after))
 

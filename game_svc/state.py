@@ -65,6 +65,18 @@ class Player:
 
 
 @dataclass(frozen=True, slots=True)
+class Tally:
+    """What those present think of a film, all of them together."""
+
+    swiped: int = 0
+    """How many have swiped it."""
+    likes: int = 0
+    """How many of them like it."""
+    loved: int = 0
+    """How many of those with a superlike."""
+
+
+@dataclass(frozen=True, slots=True)
 class State:
     """A room. The one before its first event is `EMPTY`."""
 
@@ -81,8 +93,14 @@ class State:
     """Everybody who was ever there, by player id, in the order they first joined."""
     deck: tuple[Film, ...] = ()
     deck_ids: frozenset[int] = frozenset()
+    tallies: Mapping[int, Tally] = field(default_factory=dict)
+    """By film, for films that somebody present has swiped. Kept, since every deal looks at all of them."""
     matches: Mapping[int, datetime] = field(default_factory=dict)
     """The matches that stand, by film, the first first."""
+
+    def tally(self, movie_id: int) -> Tally:
+        """Return what those present think of a film."""
+        return self.tallies.get(movie_id, NOBODY)
 
     @property
     def present(self) -> tuple[Player, ...]:
@@ -104,6 +122,7 @@ class State:
         return {film.movie_id: film for player in self.present for film in player.picks.values()}
 
 
+NOBODY = Tally()
 EMPTY = State()
 
 
@@ -122,12 +141,14 @@ def evolve(state: State, numbered: Numbered) -> State:
                 opened=at,
             )
         case PlayerJoined():
-            return _with_player(state, _joined(state.players.get(event.player_id), event, at))
+            player = _joined(state.players.get(event.player_id), event, at)
+            return counted_anew(_with_player(state, player))
         case PlayerLeft():
-            return _with_player(state, replace(state.players[event.player_id], present=False))
+            player = replace(state.players[event.player_id], present=False)
+            return counted_anew(_with_player(state, player))
         case PlayerErased():
-            player = state.players[event.player_id]
-            return _with_player(state, replace(player, user_id="", name="", present=False))
+            player = replace(state.players[event.player_id], user_id="", name="", present=False)
+            return counted_anew(_with_player(state, player))
         case HostChanged():
             return replace(state, host_id=event.player_id)
         case PickAdded(player_id=player_id, film=film):
@@ -141,7 +162,10 @@ def evolve(state: State, numbered: Numbered) -> State:
             ids = frozenset(film.movie_id for film in deck)
             return replace(state, phase=Phase.PLAYING, deck=deck, deck_ids=ids)
         case CardSwiped():
-            return _with_player(state, _swiped(state.players[event.player_id], event, numbered.seq))
+            player = _swiped(state.players[event.player_id], event, numbered.seq)
+            tally = _one_more(state.tally(event.movie_id), event.verdict)
+            tallies = {**state.tallies, event.movie_id: tally}
+            return replace(_with_player(state, player), tallies=tallies)
         case MatchFound(movie_id=movie_id):
             return replace(state, matches={**state.matches, movie_id: at})
         case MatchWithdrawn(movie_id=movie_id):
@@ -156,6 +180,23 @@ def fold(state: State, events: Iterable[Numbered]) -> State:
     for event in events:
         state = evolve(state, event)
     return state
+
+
+def counted_anew(state: State) -> State:
+    """Return the state with the tallies of those present: after somebody has come or gone."""
+    tallies: dict[int, Tally] = {}
+    for player in state.present:
+        for swipe in player.swipes.values():
+            tallies[swipe.movie_id] = _one_more(tallies.get(swipe.movie_id, NOBODY), swipe.verdict)
+    return replace(state, tallies=tallies)
+
+
+def _one_more(tally: Tally, verdict: Verdict) -> Tally:
+    return Tally(
+        swiped=tally.swiped + 1,
+        likes=tally.likes + verdict.likes,
+        loved=tally.loved + (verdict is Verdict.SUPERLIKE),
+    )
 
 
 def _with_player(state: State, player: Player) -> State:

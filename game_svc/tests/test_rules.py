@@ -32,7 +32,7 @@ from game_svc.events import (
 )
 from game_svc.refusals import GameRefusal, GameStarted, NotEnoughPlayers, NotHost, RoomFull, SwipeIdReused
 from game_svc.rules import AddPick, Command, Erase, GiveVerdict, Join, Leave, Open, RemovePick, Start, decide
-from game_svc.state import EMPTY, Phase, State, fold
+from game_svc.state import EMPTY, Phase, State, counted_anew, fold
 
 NOW = datetime(2026, 11, 20, 20, 15, tzinfo=UTC)
 PEOPLE = ["ada", "grace", "linus", "barbara"]
@@ -167,6 +167,7 @@ def test_a_match_stands_exactly_when_the_rule_holds_for_those_present(
             assert set(state.matches) == model.matches
         assert {player.user_id for player in state.present} == model.present or not was_running
 
+    assert counted_anew(state) == state, "the tallies that are kept are those of everybody present"
     assert fold(EMPTY, [Numbered(n, NOW, event) for n, event in enumerate(log, start=1)]) == state
     assert len([event for event in log if isinstance(event, GameEnded)]) <= 1
     swipes = [(event.player_id, event.movie_id) for event in log if isinstance(event, CardSwiped)]
