@@ -5,6 +5,10 @@ Signing in and out.
 
 A session begins with a sign-in and is carried by two tokens: an access token that goes with every call
 (`Authorization: Bearer ...`) and a refresh token that is good for one thing, a new pair.
+
+An app tells what the device is called in the metadata `x-device` of a sign-in ("Ada's phone"): up to 60 characters,
+what is not ASCII as UTF-8 with percent signs. Signing in and refreshing are limited by address and by account:
+RESOURCE_EXHAUSTED (RATE_LIMITED), with a RetryInfo that says when to try again.
 """
 
 from collections import abc as _abc
