@@ -312,7 +312,7 @@ async def test_a_code_of_apples_brings_a_refresh_token_that_can_be_given_back(
         {"iat": int(time.time()) + 3600},
         {"exp": int(time.time()) + 20_000_000},
     ],
-    # Not by value: every worker of the test run has to give a case the same name, at whatever second it looks.
+    # Not by value: every worker of the test run has to give a case the same name, whenever it looks.
     ids=["issuer", "audience", "subject", "expired", "from the future", "too long-lived"],
 )
 async def test_apple_looks_at_the_client_secret_before_the_code(
