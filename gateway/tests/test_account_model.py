@@ -144,10 +144,11 @@ class Life:
     async def refresh(self, first: int, second: int) -> None:
         if not self.model.sessions:
             return
-        session = self.model.sessions[first % len(self.model.sessions)]
-        back = second % 3  # the newest mostly makes the longest lives
-        token = session.chain[max(-1 - back, -len(session.chain))]
-        await self.present(session, token)
+        latest = self.model.sessions[-3:]  # a few, so that their chains grow
+        session = latest[first % len(latest)]
+        # How far back in the chain each token is that is presented: 0 is the newest.
+        for back in ((0,), (0, 0), (0, 1, 0), (0, 0, 2), (1,), (2,))[second % 6]:
+            await self.present(session, session.chain[max(-1 - back, -len(session.chain))])
 
     async def present(self, session: ModelSession, token: str) -> None:
         request = auth_pb2.RefreshSessionRequest(refresh_token=token)
@@ -331,11 +332,11 @@ COMMANDS = [
     *(Life.revoke, Life.sign_out, Life.delete),
 ]
 NUMBERS = st.integers(min_value=0, max_value=11)
-LIVES = st.lists(st.tuples(st.sampled_from(COMMANDS), NUMBERS, NUMBERS), min_size=15, max_size=60)
+LIVES = st.lists(st.tuples(st.sampled_from(COMMANDS), NUMBERS, NUMBERS), min_size=25, max_size=60)
 
 
 @settings(
-    max_examples=30,
+    max_examples=25,
     deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
