@@ -1,9 +1,12 @@
 """`python -m movie_svc` serves films until SIGTERM."""
 
+import asyncio
 import random
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from motor.motor_asyncio import AsyncIOMotorClient
@@ -13,10 +16,13 @@ from mesh.clock import Clock, utc_now
 from mesh.page_tokens import PageTokens
 from mesh.server import ServerOptions, Service, run, serve
 from mesh.settings import load
+from movie_svc.breaker import Breaker
 from movie_svc.catalogue import FILM_POLICY, GENRES_POLICY, PAGE_POLICY, PROVIDERS_POLICY
+from movie_svc.changes import ChangeFollower
+from movie_svc.counters import Counters
 from movie_svc.external_ids import ExternalIds
-from movie_svc.films import ListPage
-from movie_svc.keys import FindKey, RankingKey, SearchKey
+from movie_svc.films import Film, ListPage
+from movie_svc.keys import FilmKey, FindKey, RankingKey, SearchKey
 from movie_svc.messages import Presenter
 from movie_svc.servicer import FilmCatalogue, MovieServicer
 from movie_svc.settings import MovieSettings
@@ -28,6 +34,8 @@ from popcorn.movie.v1 import movie_pb2, movie_pb2_grpc
 
 NAME = "movie_svc"
 
+# Of the budget, for films that have changed: readers come first.
+_RENEWING_SHARE = 0.25
 _PAGES_IN_MEMORY = 500
 _GENRE_LISTS_IN_MEMORY = 100
 _PROVIDER_LISTS_IN_MEMORY = 100
@@ -47,20 +55,35 @@ class Parts:
     """TMDB's popular and best rated films, to fill the cache with."""
     store: Store
     """What all replicas share."""
+    changes: ChangeFollower
+    """Keeps what is cached in step with TMDB."""
+    counters: Counters
+    """What was counted so far."""
 
 
 @asynccontextmanager
-async def parts(settings: MovieSettings, *, clock: Clock = utc_now) -> AsyncIterator[Parts]:
-    """Builds the service upon its store and its client of TMDB's, and closes them at the end."""
+async def parts(
+    settings: MovieSettings, *, clock: Clock = utc_now, seconds: Callable[[], float] = time.monotonic
+) -> AsyncIterator[Parts]:
+    """Builds the service upon its store and its client of TMDB's, and closes them at the end.
+
+    Args:
+        settings: From the environment.
+        clock: The present.
+        seconds: Goes on evenly, for the circuit breaker.
+    """
+    counters = Counters()
     client_class: Any = AsyncIOMotorClient
     store = Store(client_class, settings.mongo_url.get_secret_value())
     tmdb = Tmdb(
         url=settings.tmdb_url,
         key=settings.tmdb_api_key.get_secret_value(),
-        requests_per_second=settings.tmdb_requests_per_second,
+        requests_per_second=settings.tmdb_requests_per_second / settings.tmdb_replicas,
         most_at_once=settings.tmdb_requests_at_once,
         jitter=random.random,
         clock=clock,
+        breaker=Breaker("tmdb", clock=seconds),
+        counters=counters,
     )
     presenter = Presenter(settings.tmdb_image_url)
     suggestions = Suggestions(
@@ -73,6 +96,8 @@ async def parts(settings: MovieSettings, *, clock: Clock = utc_now) -> AsyncIter
         policy=PAGE_POLICY,
         clock=clock,
         most_in_memory=_PAGES_IN_MEMORY,
+        about="searches",
+        counters=counters,
     )
     finds: Shelf[FindKey, ListPage, ListPage] = Shelf(
         store=store.pages,
@@ -81,6 +106,8 @@ async def parts(settings: MovieSettings, *, clock: Clock = utc_now) -> AsyncIter
         policy=PAGE_POLICY,
         clock=clock,
         most_in_memory=_PAGES_IN_MEMORY,
+        about="finds",
+        counters=counters,
     )
     rankings: Shelf[RankingKey, ListPage, ListPage] = Shelf(
         store=store.pages,
@@ -89,17 +116,22 @@ async def parts(settings: MovieSettings, *, clock: Clock = utc_now) -> AsyncIter
         policy=PAGE_POLICY,
         clock=clock,
         most_in_memory=_PAGES_IN_MEMORY,
+        about="rankings",
+        counters=counters,
     )
     external_ids = ExternalIds(finds=finds, searches=searches, titles_of=suggestions.titles_of)
+    films: Shelf[FilmKey, Film, movie_pb2.GetMovieResponse] = Shelf(
+        store=store.films,
+        fetch=suggestions.noting_films(tmdb.film),
+        present=presenter.film,
+        policy=FILM_POLICY,
+        clock=clock,
+        most_in_memory=settings.films_in_memory,
+        about="films",
+        counters=counters,
+    )
     catalogue: FilmCatalogue = FilmCatalogue(
-        films=Shelf(
-            store=store.films,
-            fetch=suggestions.noting_films(tmdb.film),
-            present=presenter.film,
-            policy=FILM_POLICY,
-            clock=clock,
-            most_in_memory=settings.films_in_memory,
-        ),
+        films=films,
         searches=searches,
         trending=Shelf(
             store=store.pages,
@@ -108,6 +140,8 @@ async def parts(settings: MovieSettings, *, clock: Clock = utc_now) -> AsyncIter
             policy=PAGE_POLICY,
             clock=clock,
             most_in_memory=_PAGES_IN_MEMORY,
+            about="trending",
+            counters=counters,
         ),
         discoveries=Shelf(
             store=store.pages,
@@ -116,6 +150,8 @@ async def parts(settings: MovieSettings, *, clock: Clock = utc_now) -> AsyncIter
             policy=PAGE_POLICY,
             clock=clock,
             most_in_memory=_PAGES_IN_MEMORY,
+            about="discoveries",
+            counters=counters,
         ),
         genres=Shelf(
             store=store.genres,
@@ -124,6 +160,8 @@ async def parts(settings: MovieSettings, *, clock: Clock = utc_now) -> AsyncIter
             policy=GENRES_POLICY,
             clock=clock,
             most_in_memory=_GENRE_LISTS_IN_MEMORY,
+            about="genres",
+            counters=counters,
         ),
         providers=Shelf(
             store=store.providers,
@@ -132,6 +170,8 @@ async def parts(settings: MovieSettings, *, clock: Clock = utc_now) -> AsyncIter
             policy=PROVIDERS_POLICY,
             clock=clock,
             most_in_memory=_PROVIDER_LISTS_IN_MEMORY,
+            about="providers",
+            counters=counters,
         ),
     )
     tokens = PageTokens(settings.page_token_key.get_secret_value().encode())
@@ -148,9 +188,26 @@ async def parts(settings: MovieSettings, *, clock: Clock = utc_now) -> AsyncIter
         servicer=servicer,
         probes={"mongodb": store.probe},
     )
+    changes = ChangeFollower(
+        store=store.changes,
+        fetch=tmdb.changes,
+        renew=films.renew,
+        every=timedelta(minutes=settings.tmdb_changes_minutes),
+        renewals_per_second=settings.tmdb_requests_per_second / settings.tmdb_replicas * _RENEWING_SHARE,
+        clock=clock,
+        counters=counters,
+    )
     try:
         async with suggestions:
-            yield Parts(service, catalogue, suggestions=suggestions, rankings=rankings, store=store)
+            yield Parts(
+                service,
+                catalogue,
+                suggestions=suggestions,
+                rankings=rankings,
+                store=store,
+                changes=changes,
+                counters=counters,
+            )
     finally:
         await catalogue.settle()
         await rankings.settle()
@@ -160,9 +217,24 @@ async def parts(settings: MovieSettings, *, clock: Clock = utc_now) -> AsyncIter
         await store.close()
 
 
+@asynccontextmanager
+async def running_beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Runs work that never ends by itself until the block is left."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
 async def main(settings: MovieSettings) -> None:
     """Serves with these settings."""
-    async with parts(settings) as built:
+    async with (
+        parts(settings) as built,
+        running_beside(built.changes.follow()),
+        running_beside(built.counters.keep_telling()),
+    ):
         await serve(
             NAME,
             listen=settings.movie_listen,

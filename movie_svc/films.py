@@ -193,6 +193,15 @@ class Summary:
 
 
 @dataclass(frozen=True, slots=True)
+class ChangePage:
+    """A page of TMDB's list of films that have changed."""
+
+    movie_ids: tuple[int, ...]
+    pages: int
+    """How many pages the list has."""
+
+
+@dataclass(frozen=True, slots=True)
 class Filter:
     """Which films to discover: all that is set must hold. Equal filters find the same films."""
 

@@ -1,6 +1,7 @@
 """What the shelves are asked for, and under which name the store keeps it."""
 
 from dataclasses import dataclass
+from datetime import date
 from typing import Literal
 
 from movie_svc.films import Filter
@@ -18,6 +19,21 @@ class FilmKey:
     def name(self) -> str:
         """`id/language/region`."""
         return f"{self.movie_id}/{self.reader.language}/{self.reader.region}"
+
+    @classmethod
+    def named(cls, name: str) -> "FilmKey":
+        """Return a key that has this name."""
+        movie_id, language, region = name.split("/")
+        return cls(int(movie_id), Reader((language,), region))
+
+
+@dataclass(frozen=True, slots=True)
+class ChangesKey:
+    """One of TMDB's pages of the films that have changed."""
+
+    since: date | None
+    """From this day on (UTC); None for the last 24 hours."""
+    page: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from movie_svc.films import (
     LAST_PAGE,
     ROWS_A_PAGE,
     CastMember,
+    ChangePage,
     Collection,
     Film,
     Genre,
@@ -163,6 +164,19 @@ def providers_of(answer: object, *, region: str) -> tuple[Provider, ...]:
         return here if here < math.inf else _place(row)
 
     return _providers(answer["results"], place=place, most=_MOST_PROVIDERS)
+
+
+def changes_of(answer: object) -> ChangePage:
+    """Read a page of the answer to `/movie/changes`.
+
+    Raises:
+        NoFilm: When it is no object with a list of results.
+    """
+    if not isinstance(answer, dict) or not isinstance(answer.get("results"), list):
+        raise NoFilm("not a list of changes")
+    ids = (_within(_integer(row.get("id")), 1, _LARGEST_INT) for row in _dicts(answer["results"]))
+    pages = _within(_integer(answer.get("total_pages")), 0, _LARGEST_INT)
+    return ChangePage(tuple(movie_id for movie_id in ids if movie_id is not None), pages or 1)
 
 
 def _summary(row: object) -> Summary | None:

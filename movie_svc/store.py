@@ -1,4 +1,4 @@
-"""MongoDB: what all replicas remember of TMDB. Only this module and `title_store` know the driver.
+"""MongoDB: what all replicas remember of TMDB. Only this module and `*_store` know the driver.
 
 Two collections, `films` and `lists`, each with documents of the same shape:
 
@@ -25,6 +25,7 @@ from bson.errors import BSONError
 from pymongo.errors import ConnectionFailure, DuplicateKeyError, PyMongoError
 
 from movie_svc import documents
+from movie_svc.change_store import ChangeStore
 from movie_svc.documents import Document
 from movie_svc.films import Film, Genre, ListPage, Provider
 from movie_svc.indexes import keep_index
@@ -81,6 +82,7 @@ class Store:
             read=documents.genres_from,
             leases=leases,
         )
+        self.changes = ChangeStore(database["films"], database["bookmarks"], line, leases=leases)
         self.titles = TitleStore(database["titles"], line, kept=LONGEST_KEPT)
         self.providers: Shelved[tuple[Provider, ...]] = Shelved(
             database["lists"],
@@ -103,6 +105,7 @@ class Store:
         for name in ("films", "lists", "leases"):
             await keep_index(self._database[name], "expires_at", expireAfterSeconds=0)
         await self.titles.make_indexes()
+        await self.changes.make_indexes()
 
     async def close(self) -> None:
         """Close the connections."""

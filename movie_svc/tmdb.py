@@ -27,6 +27,7 @@ from movie_svc.counters import Counters
 from movie_svc.films import (
     VOTES_TO_BE_RATED,
     AnswerUnusable,
+    ChangePage,
     Film,
     FilmsUnavailable,
     Genre,
@@ -34,6 +35,7 @@ from movie_svc.films import (
     Provider,
 )
 from movie_svc.keys import (
+    ChangesKey,
     DiscoverKey,
     FilmKey,
     FindKey,
@@ -44,7 +46,7 @@ from movie_svc.keys import (
     TrendingKey,
 )
 from movie_svc.languages import base
-from movie_svc.parsing import NoFilm, film_of, found_of, genres_of, page_of, providers_of
+from movie_svc.parsing import NoFilm, changes_of, film_of, found_of, genres_of, page_of, providers_of
 
 T = TypeVar("T")
 
@@ -241,6 +243,13 @@ class Tmdb:
     async def genres(self, key: GenresKey, deadline: float) -> tuple[Genre, ...] | None:
         """Return all genres, named in a language; raises as `film` does."""
         return await self._get("/genre/movie/list", {"language": key.language}, genres_of, deadline)
+
+    async def changes(self, key: ChangesKey, deadline: float) -> ChangePage | None:
+        """Return a page of the films that have changed of late; raises as `film` does."""
+        params = {"page": str(key.page)}
+        if key.since is not None:
+            params["start_date"] = key.since.isoformat()
+        return await self._get("/movie/changes", params, changes_of, deadline)
 
     async def close(self) -> None:
         """Close the connections."""

@@ -15,6 +15,8 @@ from pydantic import SecretStr
 
 from mesh.server import Server, ServerOptions
 from movie_svc.__main__ import parts
+from movie_svc.changes import ChangeFollower
+from movie_svc.counters import Counters
 from movie_svc.settings import MovieSettings
 from movie_svc.tests.upstream import Upstream, running_upstream
 from popcorn.movie.v1 import movie_pb2_grpc
@@ -36,6 +38,16 @@ class TurnedClock:
         self.now += timedelta(**ahead)
 
 
+class TurnedSeconds:
+    """The same, as seconds."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 @dataclass(frozen=True, slots=True)
 class Running:
     """The service, over its own port."""
@@ -46,6 +58,10 @@ class Running:
     mongo_url: str
     settled: Callable[[], Awaitable[None]]
     """Waits until nothing goes on behind the reader's back."""
+    changes: ChangeFollower
+    counters: Counters
+    seconds: TurnedSeconds
+    """The circuit breaker's clock."""
 
 
 @pytest.fixture
@@ -90,13 +106,23 @@ async def running(
 @asynccontextmanager
 async def running_service(upstream: Upstream, clock: TurnedClock, mongo_url: str) -> AsyncIterator[Running]:
     options = ServerOptions(shutdown_grace_seconds=0.2, probe_interval_seconds=0.2)
+    seconds = TurnedSeconds()
     async with (
-        parts(settings_for(upstream, mongo_url), clock=clock) as built,
+        parts(settings_for(upstream, mongo_url), clock=clock, seconds=seconds) as built,
         Server([built.service], listen="127.0.0.1:0", options=options) as server,
         grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
     ):
         stub = movie_pb2_grpc.MovieServiceStub(channel)
-        yield Running(stub, upstream, clock, mongo_url, built.catalogue.settle)
+        yield Running(
+            stub,
+            upstream,
+            clock,
+            mongo_url,
+            built.catalogue.settle,
+            changes=built.changes,
+            counters=built.counters,
+            seconds=seconds,
+        )
 
 
 async def until(holds: Callable[[], Awaitable[bool]], *, seconds: float = 5) -> None:

@@ -112,6 +112,15 @@ async def test_a_hundred_first_requests_make_one_request_to_tmdb(running: Runnin
     assert len(running.upstream.asked) == 1
 
 
+async def test_a_thousand_first_requests_to_two_replicas_make_one_request_to_tmdb(running: Running) -> None:
+    running.upstream.always = Reply(Reply.of(film(194)).body, delay=0.4)
+    async with another_replica(running) as replica:
+        stubs = (running.stub, replica.stub)
+        answers = await asyncio.gather(*(stubs[turn % 2].GetMovie(get(194, "de")) for turn in range(1000)))
+    assert {answer.movie.title for answer in answers} == {"Die fabelhafte Welt der Amélie"}
+    assert 1 <= len(running.upstream.asked) <= 2  # the second only if the first takes longer than its lease
+
+
 async def test_a_fresh_film_costs_tmdb_nothing_for_seven_days(running: Running) -> None:
     await running.stub.GetMovie(get(194))
     running.clock.turn(days=6, hours=23)
