@@ -48,7 +48,11 @@ async def playing(redis_url: str, **arguments: Any) -> AsyncIterator[tuple[Repli
 
 
 async def test_streams_of_an_ended_session_end_and_no_others(redis_url: str) -> None:
-    async with playing(redis_url) as (served, ada, grace, code):
+    # The next heartbeat is far away: it is the news that ends them.
+    async with (
+        asyncio.timeout(20),
+        playing(redis_url, heartbeat_seconds=60) as (served, ada, grace, code),
+    ):
         adas_play, adas_watch = await ada.play(code), ada.watch(code)
         graces_play = await grace.play(code)
         for stream in (adas_play, adas_watch, graces_play):
