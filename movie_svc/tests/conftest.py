@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +18,8 @@ from movie_svc.__main__ import parts
 from movie_svc.changes import ChangeFollower
 from movie_svc.counters import Counters
 from movie_svc.settings import MovieSettings
+from movie_svc.shelf import StoreUnavailable
+from movie_svc.store import Store
 from movie_svc.tests.upstream import Upstream, running_upstream
 from popcorn.movie.v1 import movie_pb2_grpc
 
@@ -109,6 +111,7 @@ async def running_service(upstream: Upstream, clock: TurnedClock, mongo_url: str
     seconds = TurnedSeconds()
     async with (
         parts(settings_for(upstream, mongo_url), clock=clock, seconds=seconds) as built,
+        prepared(built.store),
         Server([built.service], listen="127.0.0.1:0", options=options) as server,
         grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
     ):
@@ -123,6 +126,14 @@ async def running_service(upstream: Upstream, clock: TurnedClock, mongo_url: str
             counters=built.counters,
             seconds=seconds,
         )
+
+
+@asynccontextmanager
+async def prepared(store: Store) -> AsyncIterator[None]:
+    """Indexes are there before anybody writes: replicas of a test start at the same moment, others do not."""
+    with suppress(StoreUnavailable):
+        await store.probe()
+    yield
 
 
 async def until(holds: Callable[[], Awaitable[bool]], *, seconds: float = 5) -> None:
