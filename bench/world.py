@@ -27,6 +27,10 @@ PAGE = 20
 SERVER_CORE, LOAD_CORE = 0, 1
 
 _LIMITS = ("SIGN_INS", "GUESTS", "REFRESHES", "JOINS", "NOTIFICATIONS")
+_GATEWAY_LIMITS = (
+    *("SIGN_INS_PER_ADDRESS", "SIGN_INS_PER_ACCOUNT", "GUESTS_PER_ADDRESS"),
+    *("REFRESHES_PER_ADDRESS", "REFRESHES_PER_ACCOUNT"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,7 @@ class World:
 
     def __init__(self, folder: Path) -> None:
         settings = bare_environment() | {f"EDGE_{limit}_PER_MINUTE": "1000000" for limit in _LIMITS}
+        settings |= {f"{limit}_PER_MINUTE": "1000000" for limit in _GATEWAY_LIMITS}
         self._folder = folder
         self._answers = folder / "answers"
         self.mesh = Mesh(folder / "mesh", settings={**settings, "LOG_LEVEL": "warning"})
