@@ -56,7 +56,7 @@ Global___Locale: _TypeAlias = Locale  # noqa: Y015
 @_typing.final
 class Movie(_message.Message):
     """A film. `GetMovie`, `BatchGetMovies` and the cards of a game fill every field that TMDB knows. Search, discover,
-    suggestions and trending lists leave out what comes under "Details only".
+    suggestions and trending lists leave out what comes under "Details only"; suggestions leave out the overview, too.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1071,7 +1071,7 @@ class ExternalMovie(_message.Message):
     TITLE_FIELD_NUMBER: _builtins.int
     YEAR_FIELD_NUMBER: _builtins.int
     imdb_id: _builtins.str
-    """IMDb's id ("tt0133093"). When set, it decides."""
+    """IMDb's id ("tt0133093"). When set, it decides: one that TMDB does not know gives candidates by the title at most."""
     title: _builtins.str
     """The title, up to 200 characters."""
     year: _builtins.int
@@ -1103,7 +1103,9 @@ class ResolvedMovie(_message.Message):
     movie_id: _builtins.int
     """TMDB's id. 0 when nothing fits well enough: see `candidates`."""
     confidence: _builtins.float
-    """How sure it is, 0 to 1. An IMDb id that TMDB knows gives 1."""
+    """How sure it is, 0 to 1: how like the titles are, accents and case apart, less for a year that is off, and for films
+    of the same name that are as well known. 0.8 and more is sure. An IMDb id that TMDB knows gives 1.
+    """
     @_builtins.property
     def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Movie]:
         """Films it could be, the likeliest first, when it is not sure. At most 5."""

@@ -114,7 +114,8 @@ class MovieServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SuggestMovies(self, request, context):
-        """Titles that begin with what somebody has typed so far, from the films the cache has seen, the popular first.
+        """Titles that begin with what somebody has typed so far, from the films the cache has seen, the popular first. They
+        come without overviews.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -149,7 +150,9 @@ class MovieServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ResolveExternalIds(self, request, context):
-        """TMDB's ids for films known by an IMDb id, or by title and year: what an import of somebody's list needs.
+        """TMDB's ids for films known by an IMDb id, or by title and year: what an import of somebody's list needs. UNAVAILABLE
+        when TMDB does not answer for all of them in time; what it has answered is cached, so asking for the same again gets
+        further. Some 20 films at a time fit well.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -47,7 +47,9 @@ class MovieServiceStub:
     SearchMovies: _grpc.UnaryUnaryMultiCallable[_movie_pb2.SearchMoviesRequest, _movie_pb2.SearchMoviesResponse]
     """Films whose title matches, TMDB's order (best match first)."""
     SuggestMovies: _grpc.UnaryUnaryMultiCallable[_movie_pb2.SuggestMoviesRequest, _movie_pb2.SuggestMoviesResponse]
-    """Titles that begin with what somebody has typed so far, from the films the cache has seen, the popular first."""
+    """Titles that begin with what somebody has typed so far, from the films the cache has seen, the popular first. They
+    come without overviews.
+    """
     DiscoverMovies: _grpc.UnaryUnaryMultiCallable[_movie_pb2.DiscoverMoviesRequest, _movie_pb2.DiscoverMoviesResponse]
     """Films that pass a filter, the popular first."""
     ListTrending: _grpc.UnaryUnaryMultiCallable[_movie_pb2.ListTrendingRequest, _movie_pb2.ListTrendingResponse]
@@ -57,7 +59,10 @@ class MovieServiceStub:
     ListWatchProviders: _grpc.UnaryUnaryMultiCallable[_movie_pb2.ListWatchProvidersRequest, _movie_pb2.ListWatchProvidersResponse]
     """All services one can watch films on in a region, in JustWatch's order of display."""
     ResolveExternalIds: _grpc.UnaryUnaryMultiCallable[_movie_pb2.ResolveExternalIdsRequest, _movie_pb2.ResolveExternalIdsResponse]
-    """TMDB's ids for films known by an IMDb id, or by title and year: what an import of somebody's list needs."""
+    """TMDB's ids for films known by an IMDb id, or by title and year: what an import of somebody's list needs. UNAVAILABLE
+    when TMDB does not answer for all of them in time; what it has answered is cached, so asking for the same again gets
+    further. Some 20 films at a time fit well.
+    """
 
 @_typing.type_check_only
 class MovieServiceAsyncStub(MovieServiceStub):
@@ -75,7 +80,9 @@ class MovieServiceAsyncStub(MovieServiceStub):
     SearchMovies: _aio.UnaryUnaryMultiCallable[_movie_pb2.SearchMoviesRequest, _movie_pb2.SearchMoviesResponse]  # type: ignore[assignment]
     """Films whose title matches, TMDB's order (best match first)."""
     SuggestMovies: _aio.UnaryUnaryMultiCallable[_movie_pb2.SuggestMoviesRequest, _movie_pb2.SuggestMoviesResponse]  # type: ignore[assignment]
-    """Titles that begin with what somebody has typed so far, from the films the cache has seen, the popular first."""
+    """Titles that begin with what somebody has typed so far, from the films the cache has seen, the popular first. They
+    come without overviews.
+    """
     DiscoverMovies: _aio.UnaryUnaryMultiCallable[_movie_pb2.DiscoverMoviesRequest, _movie_pb2.DiscoverMoviesResponse]  # type: ignore[assignment]
     """Films that pass a filter, the popular first."""
     ListTrending: _aio.UnaryUnaryMultiCallable[_movie_pb2.ListTrendingRequest, _movie_pb2.ListTrendingResponse]  # type: ignore[assignment]
@@ -85,7 +92,10 @@ class MovieServiceAsyncStub(MovieServiceStub):
     ListWatchProviders: _aio.UnaryUnaryMultiCallable[_movie_pb2.ListWatchProvidersRequest, _movie_pb2.ListWatchProvidersResponse]  # type: ignore[assignment]
     """All services one can watch films on in a region, in JustWatch's order of display."""
     ResolveExternalIds: _aio.UnaryUnaryMultiCallable[_movie_pb2.ResolveExternalIdsRequest, _movie_pb2.ResolveExternalIdsResponse]  # type: ignore[assignment]
-    """TMDB's ids for films known by an IMDb id, or by title and year: what an import of somebody's list needs."""
+    """TMDB's ids for films known by an IMDb id, or by title and year: what an import of somebody's list needs. UNAVAILABLE
+    when TMDB does not answer for all of them in time; what it has answered is cached, so asking for the same again gets
+    further. Some 20 films at a time fit well.
+    """
 
 class MovieServiceServicer(metaclass=_abc_1.ABCMeta):
     """Films by id, by search and by list. Inside the mesh only: the app sees films through
@@ -124,7 +134,9 @@ class MovieServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _movie_pb2.SuggestMoviesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_movie_pb2.SuggestMoviesResponse, _abc.Awaitable[_movie_pb2.SuggestMoviesResponse]]:
-        """Titles that begin with what somebody has typed so far, from the films the cache has seen, the popular first."""
+        """Titles that begin with what somebody has typed so far, from the films the cache has seen, the popular first. They
+        come without overviews.
+        """
 
     @_abc_1.abstractmethod
     def DiscoverMovies(
@@ -164,6 +176,9 @@ class MovieServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _movie_pb2.ResolveExternalIdsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_movie_pb2.ResolveExternalIdsResponse, _abc.Awaitable[_movie_pb2.ResolveExternalIdsResponse]]:
-        """TMDB's ids for films known by an IMDb id, or by title and year: what an import of somebody's list needs."""
+        """TMDB's ids for films known by an IMDb id, or by title and year: what an import of somebody's list needs. UNAVAILABLE
+        when TMDB does not answer for all of them in time; what it has answered is cached, so asking for the same again gets
+        further. Some 20 films at a time fit well.
+        """
 
 def add_MovieServiceServicer_to_server(servicer: MovieServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
