@@ -21,6 +21,7 @@ import pytest
 
 from dev.processes import Process, free_port
 from gateway import keys
+from gateway.__main__ import build_deletions, running_in_background
 from gateway.deletion import LEASE, PLAN, Cause, Deletions, Step, pause_after
 from gateway.deletion_store import DeletionStore
 from gateway.migrate import FOLDER, SCHEMA
@@ -31,9 +32,11 @@ from gateway.tests.conftest import (
     ScriptedPeople,
     World,
     as_caller,
+    make_settings,
 )
 from gateway.tests.refusals import refusal
 from gateway.tests.test_process import BASE, environment
+from mesh.channels import open_channel
 from mesh.migrations import migrate
 from mesh.postgres import Database
 from mesh.server import Server, Service
@@ -164,6 +167,22 @@ async def test_a_guest_can_be_deleted_too(world: World) -> None:
     await world.accounts.DeleteAccount(DELETE, metadata=as_caller(token))
     await gone(world.database, guest.account.user_id)
     assert guest.account.user_id not in await dump(world.database)
+
+
+async def test_what_apple_gave_is_given_back_without_a_name(world: World, somebody: Subject) -> None:
+    me = await world.sign_in(somebody())
+    sealed = uuid4().bytes
+    await world.database.execute(
+        "INSERT INTO gateway.apple_grants (user_id, client_id, key_id, sealed, create_time)"
+        " VALUES ($1, 'app', 'k1', $2, now())",
+        UUID(me.account.user_id),
+        sealed,
+    )
+    await world.accounts.DeleteAccount(DELETE, metadata=as_caller(me))
+    await gone(world.database, me.account.user_id)
+    assert me.account.user_id not in await dump(world.database)
+    waiting = await world.database.fetch("SELECT sealed FROM gateway.apple_revocations")
+    assert sealed in {row["sealed"] for row in waiting}
 
 
 async def test_nobody_elses_account_is_touched(world: World, somebody: Subject) -> None:
@@ -505,18 +524,34 @@ async def play(act: Act, world: World, url: str, folder: Path) -> None:
             auth: Any = auth_pb2_grpc.AuthServiceStub(channel)
             scene.me = await auth.SignIn(sign_in, timeout=10)
             await act(scene, deletion(channel))
-        async with scene.gateway_running() as channel:
-            if act is in_the_transaction_that_begins_it:  # nobody was told that it had begun
-                await deletion(channel)()
-            await gone(watcher, scene.me.account.user_id)
-            left = await dump(watcher)
-            for trace in (scene.me.account.user_id, subject, "Unmistakable"):
-                assert trace not in left, act.__name__
-            for script in (people_behind.script, backlogs.script):
-                assert asked_about(scene.me.account.user_id, script.asked), act.__name__
-            refresh = auth_pb2.RefreshSessionRequest(refresh_token=scene.me.tokens.refresh_token)
-            auth = auth_pb2_grpc.AuthServiceStub(channel)
-            assert (await refusal(auth.RefreshSession(refresh, timeout=10))).code == "UNAUTHENTICATED"
+        other_replica = await stack.enter_async_context(deletions_of_another_replica(url, target))
+        if act is in_the_transaction_that_begins_it:  # nobody was told that it had begun
+            await other_replica.start(UUID(scene.me.account.user_id), cause=Cause.REQUEST)
+        await gone(watcher, scene.me.account.user_id)
+        left = await dump(watcher)
+        for trace in (scene.me.account.user_id, subject, "Unmistakable"):
+            assert trace not in left, act.__name__
+        for script in (people_behind.script, backlogs.script):
+            assert asked_about(scene.me.account.user_id, script.asked), act.__name__
+        log = await asyncio.to_thread((folder / "gateway.log").read_text)
+        begun = 0 if act is in_the_transaction_that_begins_it else 1
+        assert log.count('"account.deletion_started"') == begun, act.__name__
+
+
+@asynccontextmanager
+async def deletions_of_another_replica(url: str, target: str) -> AsyncIterator[Deletions]:
+    """What every other gateway upon the same database does in its background, in this process."""
+    database = Database(url, application="another replica")
+    await database.start()
+    try:
+        async with open_channel(target, services=[]) as behind:
+            deletions = build_deletions(
+                make_settings(erasure_delay_seconds=0), database=database, backlogs=behind, games=behind
+            )
+            async with running_in_background(deletions.run(), name="another replica"):
+                yield deletions
+    finally:
+        await database.close()
 
 
 async def test_a_gateway_killed_at_any_step_leaves_a_deletion_that_completes(
