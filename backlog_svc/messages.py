@@ -176,8 +176,14 @@ def entry_message(entry: Entry) -> backlog_pb2.Entry:
 def export_struct(everything: Iterable[Entry]) -> Struct:
     """All that is kept about somebody, each part in the JSON of this contract's messages."""
     # Movie nights are in the shape already: none are kept so far.
-    shape = {"entries": [json_format.MessageToDict(entry_message(entry)) for entry in everything]}
-    return json_format.ParseDict({**shape, "movieNights": []}, Struct())
+    data = Struct()
+    data.update(
+        {
+            "entries": [json_format.MessageToDict(entry_message(entry)) for entry in everything],
+            "movieNights": [],
+        }
+    )
+    return data
 
 
 def _rating(checks: Checks, field: str, draft: backlog_pb2.EntryDraft) -> int | None:
