@@ -49,8 +49,8 @@ class Valkey:
                 str(_program()),
                 *("--bind", "127.0.0.1", "--port", str(self.port)),
                 *("--dir", str(self._home)),
-                # Not everysec: while the disk is busy that answers before it has written, for up to 2 s, and a
-                # kill then loses what was acknowledged (seen).
+                # Not everysec: while the disk is busy that answers before it has written, for up to 2 s, and
+                # a kill then loses what was acknowledged (seen).
                 *("--appendonly", "yes", "--appendfsync", "always"),
                 *(
                     "--save",
