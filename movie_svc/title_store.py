@@ -94,17 +94,22 @@ class TitleStore:
 
     def _update(self, seen: Seen) -> UpdateOne:
         film = seen.film
-        fields: dict[str, Any] = {
-            "version": VERSION,
-            "film": _film_document(film),
-            "seen_at": film.seen_at,
-            "expires_at": film.seen_at + self._kept,
-        }
+        fields = fields_of(film, kept=self._kept)
         if seen.has_all_titles:
             fields["titles"] = film.titles
         else:
             fields |= {f"titles.{language}": title for language, title in film.titles.items()}
         return UpdateOne({"_id": film.id}, {"$set": fields}, upsert=True)
+
+
+def fields_of(film: KnownFilm, *, kept: timedelta) -> dict[str, Any]:
+    """Return a film's document, without its id and its titles."""
+    return {
+        "version": VERSION,
+        "film": _film_document(film),
+        "seen_at": film.seen_at,
+        "expires_at": film.seen_at + kept,
+    }
 
 
 _PLAIN: Final = (
