@@ -6,7 +6,7 @@ import base64
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.sealing import NONCE_BYTES, CannotOpen, Sealed, Sealer, SealingKey, read_keys
@@ -19,6 +19,7 @@ def sealer(*keys: SealingKey) -> Sealer:
     return Sealer(keys, new_nonce=lambda: next(numbers).to_bytes(NONCE_BYTES, "big"))
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.text(max_size=300), st.text(max_size=50))
 def test_what_was_sealed_opens_again_and_looks_like_nothing(secret: str, purpose: str) -> None:
     ours = sealer(NEW)
