@@ -18,7 +18,7 @@ async def contents(database: Database) -> dict[str, str]:
 
 async def quiet(database: Database) -> None:
     """Wait until the deletions that other tests have begun are through: they write in the background."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         unfinished = "SELECT count(*) FROM gateway.deletion_steps WHERE attempts < 3"
         while await database.fetchval(unfinished):  # noqa: ASYNC110 - a database tells nobody
             await asyncio.sleep(0.02)

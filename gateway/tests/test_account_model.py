@@ -301,7 +301,7 @@ class Life:
         await self.until(self.ended_are_refused)
 
     async def until(self, holds: Callable[[], Awaitable[bool]]) -> None:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while not await holds():  # noqa: ASYNC110 - what another task does in the background
                 await asyncio.sleep(0.05)
 

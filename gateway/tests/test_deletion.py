@@ -220,13 +220,13 @@ async def test_rooms_come_before_backlogs_and_what_fails_is_tried_again(
     me = await world.sign_in(somebody())
     world.people.script.failure = Refused("UNAVAILABLE", "AWAY")
     await world.accounts.DeleteAccount(DELETE, metadata=as_caller(me))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await world.people.script.was_asked.wait()
     assert not asked_about(me.account.user_id, world.backlogs.script.asked)
     # backlog_svc is away when its turn comes.
     world.backlogs.script.failure = Refused("UNAVAILABLE", "AWAY")
     world.people.script.failure = None
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await world.backlogs.script.was_asked.wait()
     assert UUID(me.account.user_id) in {
         row["user_id"] for row in await world.database.fetch("SELECT user_id FROM gateway.accounts")

@@ -84,7 +84,7 @@ async def test_a_film_whose_entry_cannot_be_had_is_unavailable_not_without_entry
 async def test_film_and_entry_are_asked_for_at_once(world: World, me: Metadata) -> None:
     world.movies.script.hanging = world.backlogs.script.hanging = True
     call = world.library.GetMovie(library_pb2.GetMovieRequest(movie_id=7), metadata=me)
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(20):
         await world.movies.script.was_asked.wait()
         await world.backlogs.script.was_asked.wait()
     call.cancel()
