@@ -34,6 +34,9 @@ T = TypeVar("T")
 K = TypeVar("K", contravariant=True)
 V = TypeVar("V", covariant=True)
 
+PARTS: Final = 256
+"""In so many parts the store is read: together they are everything, and none is too large for one answer."""
+
 _MOST_PENDING: Final = 5_000
 _MOST_WRITTEN_AT_ONCE: Final = 200
 _SHOWN_IN_MEMORY: Final = 5_000
@@ -174,8 +177,8 @@ class Titles(Protocol):
         """Return those that are there, by id."""
         ...
 
-    async def after(self, movie_id: int, most: int) -> tuple[list[KnownFilm], int | None]:
-        """Return the next films by id, and where to go on; None at the end."""
+    async def part(self, number: int) -> list[KnownFilm]:
+        """Return all films of one part, 0 to `PARTS` - 1."""
         ...
 
     async def changed(self, since: datetime, most: int) -> list[KnownFilm]:
@@ -371,15 +374,14 @@ class Suggestions:
                 since = await self._take_changes(since)
 
     async def _load(self) -> None:
-        at: int | None = 0
         batch: list[Entry] = []
-        while at is not None:
-            films, at = await self._insist(partial(self._titles.after, at, _READ_AT_ONCE))
-            batch += map(self._entry, films)
+        for number in range(PARTS):
+            batch += map(self._entry, await self._insist(partial(self._titles.part, number)))
             # Each time as many as there are already, so that building costs about twice its end alone.
-            if len(batch) >= max(_LEAST_BATCH, len(self._index)) or at is None:
+            if len(batch) >= max(_LEAST_BATCH, len(self._index)):
                 await self._compact(batch)
                 batch = []
+        await self._compact(batch)
 
     async def _take_changes(self, since: datetime) -> datetime:
         while True:

@@ -2,7 +2,7 @@
 
 One collection, `titles`, a document a film:
 
-    {_id: film's id, version, film: {original_title, ...}, titles: {language: title}, seen_at, expires_at}
+    {_id: id, version, part, film: {original_title, ...}, titles: {language: title}, seen_at, expires_at}
 
 A list of TMDB's tells one title of a film, its details tell all of them: the first is added to what is there,
 the second takes its place. MongoDB deletes a document at its `expires_at`.
@@ -18,7 +18,7 @@ import structlog
 from pymongo import UpdateOne
 
 from movie_svc.indexes import keep_index
-from movie_svc.suggestions import KnownFilm, Seen
+from movie_svc.suggestions import PARTS, KnownFilm, Seen
 
 VERSION: Final = 1
 """Goes up with every change that cannot read what was written before it."""
@@ -49,6 +49,7 @@ class TitleStore:
         async with self._making_indexes:
             await keep_index(self._collection, "expires_at", expireAfterSeconds=0)
             await keep_index(self._collection, "seen_at")
+            await keep_index(self._collection, "part")
 
     async def prepare(self) -> None:
         """Make the indexes before anything is written."""
@@ -74,16 +75,14 @@ class TitleStore:
             ).to_list(len(movie_ids))
         return {film.id: film for film in _known(found)}
 
-    async def after(self, movie_id: int, most: int) -> tuple[list[KnownFilm], int | None]:
-        """Return the next films by id, and where to go on; None at the end."""
+    async def part(self, number: int) -> list[KnownFilm]:
+        """Return all films of one part of `PARTS`; all parts together are everything.
+
+        Not pages by id: SecantusDB reads a whole collection for each range of `_id`.
+        """
         async with self._line.call():
-            found = (
-                await self._collection.find({"_id": {"$gt": movie_id}})
-                .sort("_id", 1)
-                .limit(most)
-                .to_list(most)
-            )
-        return _known(found), found[-1]["_id"] if len(found) == most else None
+            found = await self._collection.find({"part": number}).to_list(None)
+        return _known(found)
 
     async def changed(self, since: datetime, most: int) -> list[KnownFilm]:
         """Return the films that were seen at `since` or later, in that order."""
@@ -106,6 +105,7 @@ def fields_of(film: KnownFilm, *, kept: timedelta) -> dict[str, Any]:
     """Return a film's document, without its id and its titles."""
     return {
         "version": VERSION,
+        "part": film.id % PARTS,
         "film": _film_document(film),
         "seen_at": film.seen_at,
         "expires_at": film.seen_at + kept,

@@ -15,7 +15,7 @@ from motor.motor_asyncio import AsyncIOMotorClient
 from mesh.errors import status_of
 from movie_svc import suggestions
 from movie_svc.store import Store
-from movie_svc.suggestions import KnownFilm, Seen
+from movie_svc.suggestions import PARTS, KnownFilm, Seen
 from movie_svc.tests.conftest import Running, TurnedClock, running_service, until
 from movie_svc.tests.upstream import NOT_FOUND, Reply, Upstream, film
 from popcorn.movie.v1 import movie_pb2
@@ -217,11 +217,13 @@ async def test_what_was_written_is_read_the_same_and_more_titles_are_added(store
     assert list(await store.titles.read([1, 2])) == [2]
 
 
-async def test_all_are_read_in_pages_and_changes_in_their_order(store: Store) -> None:
+async def test_all_are_read_in_parts_and_changes_in_their_order(store: Store) -> None:
     films = [of(number, seen_at=NOW + timedelta(seconds=9 - number), en="x") for number in range(1, 6)]
     await store.titles.write([Seen(one, True) for one in films])
-    assert await store.titles.after(0, 3) == (films[:3], 3)
-    assert await store.titles.after(3, 3) == (films[3:], None)
+    await store.titles.write([Seen(of(5 + PARTS, seen_at=NOW, en="x"), True)])
+    assert await store.titles.part(4) == [films[3]]
+    assert [film.id for film in await store.titles.part(5)] == [5, 5 + PARTS]
+    assert await store.titles.part(6) == []
     assert await store.titles.changed(NOW + timedelta(seconds=6), 10) == [films[2], films[1], films[0]]
 
 
@@ -241,4 +243,3 @@ async def test_a_document_that_cannot_be_read_is_as_if_it_were_not_there(store: 
     )
     await store.titles.write([Seen(of(3, en="x"), True)])
     assert list(await store.titles.read([1, 2, 3])) == [3]
-    assert await store.titles.after(0, 10) == ([of(3, en="x")], None)
