@@ -4,7 +4,7 @@
 PYTHON  ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
              $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; \
            done)
-BASE    ?= $(shell git rev-parse -q --verify main || git rev-parse -q --verify origin/main || echo HEAD)
+BASE    ?= $(shell git rev-parse -q --verify origin/main || git rev-parse -q --verify main || echo HEAD)
 WORKERS ?= 2
 TESTS   ?=
 
