@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+from grpc_health.v1 import health_pb2_grpc
 
+from bench.empty import Healthy
 from mesh.server import run
 from popcorn.movie.v1 import movie_pb2, movie_pb2_grpc
 
@@ -43,6 +45,7 @@ async def serve(port: int, answers: Path) -> None:
     # The generated base answers the rest with UNIMPLEMENTED; its stub calls those abstract.
     movies = EmptyMovies(answers)  # type: ignore[abstract]
     movie_pb2_grpc.add_MovieServiceServicer_to_server(movies, server)
+    health_pb2_grpc.add_HealthServicer_to_server(Healthy(), server)
     server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
     await asyncio.Event().wait()
