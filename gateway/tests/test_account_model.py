@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.sessions import GRACE
-from gateway.tests.conftest import World, as_caller
+from gateway.tests.conftest import World, as_caller, restored
 from mesh.errors import reason_of, status_of
 from popcorn.gateway.v1 import account_pb2, auth_pb2
 
@@ -338,6 +338,7 @@ LIVES = st.lists(st.tuples(st.sampled_from(COMMANDS), NUMBERS, NUMBERS), min_siz
 @settings(
     max_examples=25,
     deadline=None,
+    derandomize=True,
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
@@ -347,7 +348,7 @@ async def test_every_life_goes_as_the_model_says(
     somebody: Callable[[], str],
     life: list[tuple[Callable[[Life, int, int], Awaitable[None]], int, int]],
 ) -> None:
-    the_world.clock.shift = timedelta()
+    restored(the_world)
     lived = Life(the_world, [somebody() for _ in range(3)])
     for command, first, second in life:
         await command(lived, first, second)
