@@ -527,6 +527,11 @@ async def the_world(database: Database, signing_keys: keys.SigningKeys) -> Async
 @pytest.fixture
 def world(the_world: World) -> World:
     """The running gateway, with everything around it as at the start."""
+    return restored(the_world)
+
+
+def restored(the_world: World) -> World:
+    """Undo what tests have told the servers around the gateway to do."""
     the_world.clock.shift = timedelta()
     the_world.movies.script = Script()
     the_world.backlogs.script = Script()
