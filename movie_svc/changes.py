@@ -121,6 +121,9 @@ class ChangeFollower:
         """Read the list, if it is time and no other replica does; return whether it was read to its end."""
         now = self._clock()
         try:
+            last = await self._store.bookmark()
+            if last is not None and now < last.at + self._every:
+                return False
             if not await self._store.begin(now=now, until=now + self._every):
                 return False
             outdated = await self._mark(now)
