@@ -142,20 +142,24 @@ class Catalogue(Generic[S]):
         Raises:
             FilmsUnavailable: They are not cached, and TMDB does not give them in time.
         """
-        give_up_at = asyncio.get_running_loop().time() + patience
-        for language in dict.fromkeys(map(with_country, (*reader.languages, FALLBACK_LANGUAGE))):
-            named = await self._genres.get(GenresKey(language), patience=_left(give_up_at))
-            if named:
-                genres = (Genre(genre_id, name) for genre_id, name in named.items())
-                return tuple(sorted(genres, key=lambda genre: _in_order(genre.name)))
-        raise FilmsUnavailable
+        named = await self._named_genres(reader, patience=patience)
+        genres = (Genre(genre_id, name) for genre_id, name in named.items())
+        return tuple(sorted(genres, key=lambda genre: _in_order(genre.name)))
 
     async def genre_names(self, reader: Reader, *, patience: float) -> dict[int, str]:
         """Return genres by id, which TMDB's lists leave out; a list without their names is still a list."""
         try:
-            return {genre.id: genre.name for genre in await self.genres(reader, patience=patience)}
+            return await self._named_genres(reader, patience=patience)
         except FilmsUnavailable:
             return {}
+
+    async def _named_genres(self, reader: Reader, *, patience: float) -> dict[int, str]:
+        give_up_at = asyncio.get_running_loop().time() + patience
+        for language in dict.fromkeys(map(with_country, (*reader.languages, FALLBACK_LANGUAGE))):
+            named = await self._genres.get(GenresKey(language), patience=_left(give_up_at))
+            if named:
+                return named
+        raise FilmsUnavailable
 
     async def providers(self, reader: Reader, *, patience: float) -> Providers:
         """Return all services one can watch films on in the reader's region, in JustWatch's order.

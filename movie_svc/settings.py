@@ -31,4 +31,4 @@ class MovieSettings(Settings):
     films_in_memory: int = Field(default=5000, ge=1, le=1_000_000)
     """How many films one replica holds in memory, about 10 KB each: 1 to 1000000."""
     suggested_films: int = Field(default=200_000, ge=1, le=2_000_000)
-    """How many films, the popular first, one replica suggests titles of; about 0.2 KB each: 1 to 2000000."""
+    """How many films, the popular first, one replica suggests titles of; about 0.5 KB each: 1 to 2000000."""

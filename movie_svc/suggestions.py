@@ -2,8 +2,8 @@
 
 Whatever TMDB tells of a film passes by here. It goes into an index in this process at once, and behind the
 reader's back into the store, from which every replica builds its index when it starts, and which it follows
-from then on. The index gives ids; titles to show come from the store, a few at a time, and from a small
-memory.
+from then on. What is shown of a film, about 0.3 KB, is in the index, too: nobody who types waits for the
+store.
 
 Why not ask the store: an indexed array of folded words serves a range, but the popular ones among all that
 begin with a letter or two are found only by reading all. Over 4,000 films SecantusDB took 70 ms for one
@@ -13,17 +13,17 @@ memory takes over 100,000 films.
 """
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import Final, Protocol, TypeVar
 
 import structlog
 
-from movie_svc.cache import Lru
-from movie_svc.films import Film, FilmsUnavailable, ListPage, Summary, Text, Translations
+from movie_svc.films import Film, ListPage, Summary, Text, Translations
 from movie_svc.folding import foldings
 from movie_svc.keys import FilmKey
 from movie_svc.languages import Reader, language_of_row
@@ -39,9 +39,9 @@ PARTS: Final = 256
 
 _MOST_PENDING: Final = 5_000
 _MOST_WRITTEN_AT_ONCE: Final = 200
-_SHOWN_IN_MEMORY: Final = 5_000
 _READ_AT_ONCE: Final = 500
 _FOLLOW_EVERY_SECONDS: Final = 5.0
+_TIDY_EVERY_SECONDS: Final = 6 * 3600.0
 # Other replicas' clocks may be behind ours by so much, and what they wrote may be on its way for so long.
 _OVERLAP: Final = timedelta(seconds=15)
 _PAUSE_AFTER_FAILURE_SECONDS: Final = 1.0
@@ -173,10 +173,6 @@ class Titles(Protocol):
         """Forget a film."""
         ...
 
-    async def read(self, movie_ids: Sequence[int]) -> dict[int, KnownFilm]:
-        """Return those that are there, by id."""
-        ...
-
     async def part(self, number: int) -> list[KnownFilm]:
         """Return all films of one part, 0 to `PARTS` - 1."""
         ...
@@ -204,7 +200,6 @@ class Suggestions:
         self._kept = kept
         self._clock = clock
         self._index = TitleIndex(most_films)
-        self._shown: Lru[int, KnownFilm] = Lru(_SHOWN_IN_MEMORY)
         self._pending: dict[int, Seen] = {}
         self._gone: set[int] = set()
         self._has_pending = asyncio.Event()
@@ -255,7 +250,6 @@ class Suggestions:
             self._saw(Seen(KnownFilm.of_film(film, self._clock()), has_all_titles=True))
         elif self._index.entry(movie_id) is not None:
             self._index.drop(movie_id)
-            self._shown.drop(movie_id)
             self._pending.pop(movie_id, None)
             self._gone.add(movie_id)
             self._has_pending.set()
@@ -270,33 +264,20 @@ class Suggestions:
     async def suggest(self, prefix: str, *, most: int, patience: float) -> list[KnownFilm]:
         """Return films with a title of which some word begins so, the popular first, each once.
 
+        The store is not asked: what is suggested is in memory.
+
         Args:
             prefix: What was typed; accents, case and punctuation do not matter.
             most: How many films at most.
             patience: How many seconds to wait for a process that has just started to read the store. After
                 that the answer is what it has read so far.
-
-        Raises:
-            FilmsUnavailable: There are some, but the store does not tell their titles now.
         """
         if not self._loaded.is_set():
             with suppress(TimeoutError):
                 async with asyncio.timeout(max(0.0, patience)):
                     await self._loaded.wait()
         movie_ids = self._index.find(foldings(prefix), most)
-        held = {movie_id: film for movie_id in movie_ids if (film := self._held(movie_id)) is not None}
-        unknown = [movie_id for movie_id in movie_ids if movie_id not in held]
-        if unknown:
-            try:
-                read = await self._titles.read(unknown)
-            except StoreUnavailable:
-                if not held:
-                    raise FilmsUnavailable from None
-                read = {}
-            for film in read.values():
-                self._shown.put(film.id, film)
-            held |= read
-        return [held[movie_id] for movie_id in movie_ids if movie_id in held]
+        return [film for movie_id in movie_ids if (film := self._known(movie_id)) is not None]
 
     async def settle(self) -> None:
         """Wait until what was seen is in the store, or the store has failed to take it."""
@@ -304,11 +285,9 @@ class Suggestions:
             with suppress(StoreUnavailable):
                 await self._write()
 
-    def _held(self, movie_id: int) -> KnownFilm | None:
-        pending = self._pending.get(movie_id)
-        if pending is not None and pending.has_all_titles:
-            return pending.film
-        return self._shown.get(movie_id)
+    def _known(self, movie_id: int) -> KnownFilm | None:
+        shown = self._index.shown(movie_id)
+        return None if shown is None else _unpacked(movie_id, shown)
 
     def _saw(self, seen: Seen) -> None:
         film = seen.film
@@ -318,15 +297,9 @@ class Suggestions:
         self._pending[film.id] = seen if earlier is None else earlier.before(seen)
         self._gone.discard(film.id)
         self._has_pending.set()
-        shown = self._shown.get(film.id)
-        if seen.has_all_titles:
-            self._shown.put(film.id, film)
-        elif shown is not None:
-            self._shown.put(film.id, replace(film, titles={**shown.titles, **film.titles}))
-        entry = self._entry(film)
-        if not seen.has_all_titles and (known := self._index.entry(film.id)) is not None:
-            entry = replace(entry, titles=entry.titles | known.titles)
-        self._index.put(entry)
+        if not seen.has_all_titles and (known := self._known(film.id)) is not None:
+            film = replace(film, titles={**known.titles, **film.titles})
+        self._index.put(self._entry(film))
 
     def _entry(self, film: KnownFilm) -> Entry:
         titles = dict.fromkeys((film.original_title, *film.titles.values()))
@@ -335,6 +308,7 @@ class Suggestions:
             popularity=film.popularity,
             titles=frozenset(folded for title in titles for folded in foldings(title)),
             gone_at=(film.seen_at + self._kept).timestamp(),
+            shown=_packed(film),
         )
 
     async def _write_behind(self) -> None:
@@ -366,9 +340,12 @@ class Suggestions:
         await self._load()
         self._loaded.set()
         _log.info("suggestions.loaded", films=len(self._index))
+        loop = asyncio.get_running_loop()
+        tidy_at = loop.time() + _TIDY_EVERY_SECONDS
         while True:
-            if self._index.wants_compacting:
-                await self._compact(())
+            if self._index.wants_compacting or loop.time() >= tidy_at:
+                await self._compact(())  # which also leaves out what may not be served any more
+                tidy_at = loop.time() + _TIDY_EVERY_SECONDS
             await asyncio.sleep(_FOLLOW_EVERY_SECONDS)
             with suppress(StoreUnavailable):
                 since = await self._take_changes(since)
@@ -388,7 +365,6 @@ class Suggestions:
             films = await self._titles.changed(since, _READ_AT_ONCE)
             for film in films:
                 if film.id not in self._pending and film.id not in self._gone:
-                    self._shown.drop(film.id)
                     self._index.put(self._entry(film))
             if len(films) < _READ_AT_ONCE:
                 return max(since, self._clock() - _OVERLAP)
@@ -405,3 +381,33 @@ class Suggestions:
                 return await work()
             except StoreUnavailable:
                 await asyncio.sleep(_PAUSE_AFTER_FAILURE_SECONDS)
+
+
+def _packed(film: KnownFilm) -> bytes:
+    """Return what is shown of a film; of when it was seen only the day, lest each time were news."""
+    day = film.release_date
+    parts = (
+        *(film.original_title, film.original_language, film.titles, film.popularity),
+        *(None if day is None else day.isoformat(), film.genre_ids, film.rating, film.vote_count),
+        *(film.poster_path, film.backdrop_path, film.seen_at.date().isoformat()),
+    )
+    return json.dumps(parts, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _unpacked(movie_id: int, packed: bytes) -> KnownFilm:
+    original_title, language, titles, popularity, day, genres, *rest, seen_at = json.loads(packed)
+    rating, vote_count, poster_path, backdrop_path = rest
+    return KnownFilm(
+        id=movie_id,
+        original_title=original_title,
+        original_language=language,
+        titles=titles,
+        popularity=popularity,
+        release_date=None if day is None else date.fromisoformat(day),
+        genre_ids=tuple(genres),
+        rating=rating,
+        vote_count=vote_count,
+        poster_path=poster_path,
+        backdrop_path=backdrop_path,
+        seen_at=datetime.fromisoformat(seen_at).replace(tzinfo=UTC),
+    )

@@ -39,12 +39,15 @@ class Entry:
     """Folded."""
     gone_at: float
     """When it may not be served any more, in seconds since 1970."""
+    shown: bytes = b""
+    """What is shown of it; the index keeps it as it is."""
 
     def says_the_same_as(self, other: "Entry") -> bool:
         """Whether there is nothing in it that is worth keeping it instead of the other one."""
         return (
             self.titles == other.titles
             and self.popularity == other.popularity
+            and self.shown == other.shown
             and abs(self.gone_at - other.gone_at) < _DAY_SECONDS
         )
 
@@ -59,10 +62,13 @@ class Tier:
         self._gone_at = array("d", (entry.gone_at for entry in entries))
         # Where each film's titles begin in the text, and where the last one's end.
         self._bounds = array("I")
-        text = bytearray()
+        self._shown_bounds = array("I")
+        text, shown = bytearray(), bytearray()
         starts: dict[bytes, list[int]] = {}
         for entry in entries:
             self._bounds.append(len(text))
+            self._shown_bounds.append(len(shown))
+            shown += entry.shown
             for title in sorted(entry.titles):
                 encoded = title.encode()
                 for start in word_starts(title):
@@ -70,7 +76,8 @@ class Tier:
                     starts.setdefault(encoded[at : at + 2], []).append(len(text) + at)
                 text += encoded + _END
         self._bounds.append(len(text))
-        self._text = bytes(text)
+        self._shown_bounds.append(len(shown))
+        self._text, self._shown = bytes(text), bytes(shown)
         # Sorted piece by piece: one long sort in a thread would keep the event loop from running.
         self._starts = array("I")
         for beginning in sorted(starts):
@@ -102,14 +109,26 @@ class Tier:
 
     def entry(self, movie_id: int) -> Entry | None:
         """Return what is known of a film, or None."""
-        place = bisect_left(self._by_id, movie_id, key=self._movie_ids.__getitem__)
-        if place == len(self._by_id) or self._movie_ids[self._by_id[place]] != movie_id:
-            return None
-        return self._entry(self._by_id[place])
+        rank = self._rank(movie_id)
+        return None if rank is None else self._entry(rank)
+
+    def shown(self, movie_id: int) -> bytes | None:
+        """Return what is shown of a film, or None."""
+        rank = self._rank(movie_id)
+        return None if rank is None else self._shown_of(rank)
 
     def entries(self) -> Iterator[Entry]:
         """Yield all films, the popular first."""
         return map(self._entry, range(len(self)))
+
+    def _rank(self, movie_id: int) -> int | None:
+        place = bisect_left(self._by_id, movie_id, key=self._movie_ids.__getitem__)
+        if place == len(self._by_id) or self._movie_ids[self._by_id[place]] != movie_id:
+            return None
+        return self._by_id[place]
+
+    def _shown_of(self, rank: int) -> bytes:
+        return self._shown[self._shown_bounds[rank] : self._shown_bounds[rank + 1]]
 
     def _entry(self, rank: int) -> Entry:
         titles = self._text[self._bounds[rank] : self._bounds[rank + 1]].decode().split(_END.decode())
@@ -118,6 +137,7 @@ class Tier:
             popularity=self._popularity[rank],
             titles=frozenset(titles[:-1]),
             gone_at=self._gone_at[rank],
+            shown=self._shown_of(rank),
         )
 
     def _range(self, prefix: bytes) -> tuple[int, int]:
@@ -173,6 +193,14 @@ class TitleIndex:
         if movie_id in self._recent or movie_id in self._dropped:
             return self._recent.get(movie_id)
         return next((entry for tier in self._tiers if (entry := tier.entry(movie_id))), None)
+
+    def shown(self, movie_id: int) -> bytes | None:
+        """Return what is shown of a film, or None when it is not known."""
+        if movie_id in self._recent:
+            return self._recent[movie_id].shown
+        if movie_id in self._dropped:
+            return None
+        return next((shown for tier in self._tiers if (shown := tier.shown(movie_id)) is not None), None)
 
     def put(self, entry: Entry) -> None:
         """Take in a film, in place of what was known of it."""
