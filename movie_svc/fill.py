@@ -46,7 +46,7 @@ _LOOKED_UP_AT_ONCE: Final = 100
 _FETCHED_AT_ONCE: Final = 20
 _LARGEST_ID: Final = 2**31 - 1
 # What TMDB did not give is asked for again, after a pause that doubles.
-_ROUNDS: Final = 4
+_ROUNDS: Final = 6
 _FIRST_PAUSE_SECONDS: Final = 0.5
 _BAR_CELLS: Final = 30
 _DRAWN_EVERY_SECONDS: Final = 0.1

@@ -163,12 +163,15 @@ async def test_a_wrong_type_in_any_field_loses_no_film(
     async with running_service(own_upstream, clock, new_mongo_url()) as running:
         ids = list(range(1, len(films) + 1))
         got: dict[int, movie_pb2.Movie] = {}
-        for first in range(0, len(ids), 40):
-            request = movie_pb2.BatchGetMoviesRequest(movie_ids=ids[first : first + 40])
-            batch = await running.stub.BatchGetMovies(request)
-            assert not batch.missing
-            got |= {movie.id: movie for movie in batch.movies}
-        assert sorted(got) == ids
+        wanted = ids
+        async with asyncio.timeout(60):
+            while wanted:
+                # A busy machine may not get through all of them in a reader's patience; lost is none.
+                request = movie_pb2.BatchGetMoviesRequest(movie_ids=wanted[:40])
+                batch = await running.stub.BatchGetMovies(request)
+                assert {one.cause for one in batch.missing} <= {movie_pb2.MissingMovie.CAUSE_UNAVAILABLE}
+                got |= {movie.id: movie for movie in batch.movies}
+                wanted = [movie_id for movie_id in ids if movie_id not in got]
         assert all(movie.title for movie in got.values())
         for movie_id, sent in zip(ids, films, strict=True):
             if all(sent[name] == whole[name] for name in nameless | {"translations"}):
