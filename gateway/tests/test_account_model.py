@@ -338,7 +338,6 @@ LIVES = st.lists(st.tuples(st.sampled_from(COMMANDS), NUMBERS, NUMBERS), min_siz
 @settings(
     max_examples=25,
     deadline=None,
-    derandomize=True,
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
