@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 from uuid import uuid4
 
+import grpc
 import httpx
 
 from bench import cpu
@@ -134,8 +135,6 @@ class World:
 
     async def _keep_answers(self) -> None:
         """Write the real answers down, for the empty handlers to give."""
-        import grpc
-
         self._answers.mkdir()
         async with grpc.aio.insecure_channel(self.mesh.edge_target) as channel:
             stub = library_pb2_grpc.LibraryServiceStub(channel)

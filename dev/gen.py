@@ -93,6 +93,7 @@ def main() -> int:
             return 1 if different else 0
         shutil.rmtree(GEN, ignore_errors=True)
         shutil.copytree(fresh, GEN)
+        GEN.chmod(0o755)  # the copy has a temporary folder's mode, which keeps everybody else out
     print(f"gen/: {len(different)} files changed")
     return 0
 
