@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import accounts, films, library, rooms
+from bench import accounts, films, library, streams
 from bench.report import Row, table
 from bench.world import World, say
 from dev.processes import StartFailed
@@ -24,7 +24,7 @@ SUBJECTS: Mapping[str, Callable[[World, float], Awaitable[list[Row]]]] = {
     "accounts": accounts.measure,
     "films": films.measure,
     "library": library.measure,
-    "rooms": rooms.measure,
+    "streams": streams.measure,
 }
 
 
