@@ -1,5 +1,7 @@
 """`python -m backlog_svc` serves backlogs until SIGTERM."""
 
+from backlog_svc.game_store import GameStore
+from backlog_svc.match_store import MatchStore
 from backlog_svc.migrate import FOLDER, SCHEMA
 from backlog_svc.servicer import BacklogServicer
 from backlog_svc.settings import BacklogSettings
@@ -19,7 +21,11 @@ def service(database: Database, *, page_token_key: bytes, clock: Clock = utc_now
     """Builds the service upon its database."""
     # The generated base answers what is not overridden with UNIMPLEMENTED; its stub calls those abstract.
     servicer = BacklogServicer(  # type: ignore[abstract]
-        EntryStore(database), tokens=PageTokens(page_token_key), clock=clock
+        EntryStore(database),
+        matches=MatchStore(database),
+        games=GameStore(database),
+        tokens=PageTokens(page_token_key),
+        clock=clock,
     )
     return Service(
         descriptor=backlog_pb2.DESCRIPTOR.services_by_name["BacklogService"],
