@@ -10,6 +10,7 @@ from backlog_svc.movies import Movies
 from backlog_svc.refreshing import Refreshing
 from backlog_svc.servicer import BacklogServicer
 from backlog_svc.settings import BacklogSettings
+from backlog_svc.stats_store import StatsStore
 from backlog_svc.store import EntryStore
 from mesh import logs
 from mesh.background import running_in_background
@@ -33,6 +34,7 @@ def service(database: Database, *, page_token_key: bytes, clock: Clock = utc_now
         EntryStore(database),
         matches=MatchStore(database),
         games=GameStore(database),
+        stats=StatsStore(database),
         tokens=PageTokens(page_token_key),
         clock=clock,
     )

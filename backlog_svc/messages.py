@@ -194,6 +194,11 @@ def read_movie_ids(checks: Checks, movie_ids: Sequence[int]) -> Sequence[int]:
     return movie_ids
 
 
+def status_number(status: Status) -> backlog_pb2.EntryStatus.ValueType:
+    """A status, for an answer."""
+    return _STATUS_NUMBERS[status]  # type: ignore[return-value]  # numbers of this very enum
+
+
 def entry_message(entry: Entry) -> backlog_pb2.Entry:
     """An entry, for an answer."""
     return backlog_pb2.Entry(

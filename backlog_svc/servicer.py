@@ -25,6 +25,8 @@ from backlog_svc.messages import (
     read_user_id,
 )
 from backlog_svc.personal_data import export_struct
+from backlog_svc.stats_messages import stats_message
+from backlog_svc.stats_store import StatsStore
 from backlog_svc.store import EntryStore
 from mesh.checks import Checks
 from mesh.clock import Clock
@@ -43,12 +45,14 @@ class BacklogServicer(backlog_pb2_grpc.BacklogServiceServicer):
         *,
         matches: MatchStore,
         games: GameStore,
+        stats: StatsStore,
         tokens: PageTokens,
         clock: Clock,
     ) -> None:
         self._store = store
         self._matches = matches
         self._games = games
+        self._stats = stats
         self._tokens = tokens
         self._clock = clock
 
@@ -98,6 +102,15 @@ class BacklogServicer(backlog_pb2_grpc.BacklogServiceServicer):
         checks.done()
         entries = await self._store.of_movies(user_id, movie_ids)
         return backlog_pb2.BatchGetEntriesResponse(entries=map(entry_message, entries))
+
+    async def GetStats(
+        self, request: backlog_pb2.GetStatsRequest, _context: Context
+    ) -> backlog_pb2.GetStatsResponse:
+        """Gives somebody's backlog in numbers."""
+        checks = Checks()
+        user_id = read_user_id(checks, request.user_id)
+        checks.done()
+        return backlog_pb2.GetStatsResponse(stats=stats_message(await self._stats.count(user_id)))
 
     async def IntersectBacklogs(
         self, request: backlog_pb2.IntersectBacklogsRequest, _context: Context

@@ -61,6 +61,7 @@ def user_id_cases() -> Iterator[Case]:
             pb.BatchGetEntriesRequest(user_id=user_id, movie_ids=[603]),
             pb.EraseUserRequest(user_id=user_id),
             pb.ExportUserRequest(user_id=user_id),
+            pb.GetStatsRequest(user_id=user_id),
             pb.ListMatchesRequest(user_id=user_id),
             pb.ListGamesRequest(user_id=user_id),
             pb.MarkMatchWatchedRequest(user_id=user_id, game_id="g", movie_id=603),
@@ -306,6 +307,7 @@ async def test_a_bad_field_is_named_with_its_reason_and_no_other_is(
         ),
         (pb.BatchGetEntriesRequest(movie_ids=[0, 7, -7]), {"user_id", "movie_ids[0]", "movie_ids[2]"}),
         (pb.EraseUserRequest(), {"user_id"}),
+        (pb.GetStatsRequest(), {"user_id"}),
         (pb.ExportUserRequest(), {"user_id"}),
         (
             pb.RecordMatchRequest(match=pb.Match(movie_id=-1), game_seq=-1),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -54,10 +55,12 @@ async def test_films_that_k_of_n_people_want_are_the_models_the_most_wanted_firs
     named_twice: bool,
 ) -> None:
     people = [somebody() for _ in lists]
-    for user, films in zip(people, lists, strict=True):
-        for film, status in films.items():
-            draft = pb.EntryDraft(movie_id=film, status=status)
-            await backlog.PutEntry(pb.PutEntryRequest(user_id=user, entry=draft))
+    puts = [
+        pb.PutEntryRequest(user_id=user, entry=pb.EntryDraft(movie_id=film, status=status))
+        for user, films in zip(people, lists, strict=True)
+        for film, status in films.items()
+    ]
+    await asyncio.gather(*map(backlog.PutEntry, puts))
     answer = await backlog.IntersectBacklogs(
         pb.IntersectBacklogsRequest(
             user_ids=people * 2 if named_twice else people,
