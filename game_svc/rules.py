@@ -9,8 +9,8 @@ doing a thing twice is doing it once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 from game_svc.events import (
     PICKS_EACH,
@@ -52,6 +52,7 @@ from game_svc.refusals import (
 from game_svc.refusals import GameEnded as GameIsOver
 from game_svc.refusals import GameStarted as GameHasStarted
 from game_svc.state import Phase, Player, State, counted_anew
+from game_svc.taste import in_order_of_appeal
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,8 @@ class Start:
     user_id: str
     trending: tuple[Film, ...]
     """What is popular, for a room that wants it and for one without films of its own."""
+    appeals: Mapping[int, float] = field(default_factory=dict)
+    """What is known of films' appeal to the room (`taste.appeals`); the rating stands in where nothing is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +153,7 @@ def decide(state: State, command: Command) -> tuple[Event, ...]:
         case RemovePick():
             return _remove_pick(state, _member(state, command.user_id), command.movie_id)
         case Start():
-            return _start(state, _member(state, command.user_id), command.trending)
+            return _start(state, _member(state, command.user_id), command)
         case GiveVerdict():
             return _give_verdict(state, _member(state, command.user_id), command)
 
@@ -233,7 +236,7 @@ def _remove_pick(state: State, player: Player, movie_id: int) -> tuple[Event, ..
     return (PickRemoved(player.player_id, movie_id, len(still_picked)),)
 
 
-def _start(state: State, player: Player, trending: tuple[Film, ...]) -> tuple[Event, ...]:
+def _start(state: State, player: Player, command: Start) -> tuple[Event, ...]:
     if state.phase is Phase.PLAYING and state.host_id == player.player_id:
         return ()
     _require_lobby(state)
@@ -243,11 +246,11 @@ def _start(state: State, player: Player, trending: tuple[Film, ...]) -> tuple[Ev
         raise NotEnoughPlayers
     picks = tuple(state.picked.values()) if DeckSource.PICKS in state.settings.deck_sources else ()
     empty = (DeckSource.PICKS,) if DeckSource.PICKS in state.settings.deck_sources and not picks else ()
-    more = trending if empty or DeckSource.TRENDING in state.settings.deck_sources else ()
+    more = command.trending if empty or DeckSource.TRENDING in state.settings.deck_sources else ()
     deck = tuple({film.movie_id: film for film in (*picks, *more)}.values())[: state.settings.max_movies]
     if not deck:
         raise NoMovies
-    return (SwipingStarted(deck, empty),)
+    return (SwipingStarted(in_order_of_appeal(deck, command.appeals), empty),)
 
 
 def _give_verdict(state: State, player: Player, command: GiveVerdict) -> tuple[Event, ...]:
@@ -261,7 +264,7 @@ def _give_verdict(state: State, player: Player, command: GiveVerdict) -> tuple[E
         raise GameNotStarted
     if state.phase is Phase.ENDED:
         raise GameIsOver
-    if command.movie_id not in state.deck_ids:
+    if command.movie_id not in state.cards:
         raise NotInDeck(movie_id=str(command.movie_id))
     if command.movie_id in player.swipes:
         raise AlreadySwiped(movie_id=str(command.movie_id))

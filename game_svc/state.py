@@ -66,10 +66,10 @@ class Player:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What those present think of a film, all of them together."""
+    """What several people think of a film or of a genre: as a rule those present."""
 
     swiped: int = 0
-    """How many have swiped it."""
+    """How many verdicts there are."""
     likes: int = 0
     """How many of them like it."""
     loved: int = 0
@@ -92,9 +92,14 @@ class State:
     players: Mapping[str, Player] = field(default_factory=dict)
     """Everybody who was ever there, by player id, in the order they first joined."""
     deck: tuple[Film, ...] = ()
-    deck_ids: frozenset[int] = frozenset()
+    """What is swiped, what appeals most first."""
+    cards: Mapping[int, Film] = field(default_factory=dict)
+    """The deck, by film."""
     tallies: Mapping[int, Tally] = field(default_factory=dict)
     """By film, for films that somebody present has swiped. Kept, since every deal looks at all of them."""
+    genres: Mapping[int, Tally] = field(default_factory=dict)
+    """By genre, what those present think of the films they have swiped; of all films under `EVERY_GENRE`.
+    Whoever has seen a film is left out: that says nothing about their taste."""
     matches: Mapping[int, datetime] = field(default_factory=dict)
     """The matches that stand, by film, the first first."""
 
@@ -123,6 +128,8 @@ class State:
 
 
 NOBODY = Tally()
+EVERY_GENRE = 0
+"""Stands for all genres together: TMDB's begin with 12."""
 EMPTY = State()
 
 
@@ -159,13 +166,14 @@ def evolve(state: State, numbered: Numbered) -> State:
             kept = {picked: film for picked, film in player.picks.items() if picked != movie_id}
             return _with_player(state, replace(player, picks=kept))
         case SwipingStarted(deck=deck):
-            ids = frozenset(film.movie_id for film in deck)
-            return replace(state, phase=Phase.PLAYING, deck=deck, deck_ids=ids)
+            cards = {film.movie_id: film for film in deck}
+            return replace(state, phase=Phase.PLAYING, deck=deck, cards=cards)
         case CardSwiped():
             player = _swiped(state.players[event.player_id], event, numbered.seq)
-            tally = _one_more(state.tally(event.movie_id), event.verdict)
-            tallies = {**state.tallies, event.movie_id: tally}
-            return replace(_with_player(state, player), tallies=tallies)
+            tallies, genres = dict(state.tallies), dict(state.genres)
+            count(tallies, [event.movie_id], event.verdict)
+            count(genres, taste_of(state.cards[event.movie_id], event.verdict), event.verdict)
+            return replace(_with_player(state, player), tallies=tallies, genres=genres)
         case MatchFound(movie_id=movie_id):
             return replace(state, matches={**state.matches, movie_id: at})
         case MatchWithdrawn(movie_id=movie_id):
@@ -185,10 +193,23 @@ def fold(state: State, events: Iterable[Numbered]) -> State:
 def counted_anew(state: State) -> State:
     """Return the state with the tallies of those present: after somebody has come or gone."""
     tallies: dict[int, Tally] = {}
+    genres: dict[int, Tally] = {}
     for player in state.present:
         for swipe in player.swipes.values():
-            tallies[swipe.movie_id] = _one_more(tallies.get(swipe.movie_id, NOBODY), swipe.verdict)
-    return replace(state, tallies=tallies)
+            count(tallies, [swipe.movie_id], swipe.verdict)
+            count(genres, taste_of(state.cards[swipe.movie_id], swipe.verdict), swipe.verdict)
+    return replace(state, tallies=tallies, genres=genres)
+
+
+def count(tallies: dict[int, Tally], keys: Iterable[int], verdict: Verdict) -> None:
+    """Count a verdict once more under each of the keys."""
+    for key in keys:
+        tallies[key] = _one_more(tallies.get(key, NOBODY), verdict)
+
+
+def taste_of(film: Film, verdict: Verdict) -> tuple[int, ...]:
+    """Return the genres that a verdict on a film says something about, `EVERY_GENRE` among them."""
+    return (EVERY_GENRE, *film.genres) if verdict.tells_taste else ()
 
 
 def _one_more(tally: Tally, verdict: Verdict) -> Tally:
