@@ -1,4 +1,4 @@
-"""What games leave behind: matches, films that somebody had seen, and the summary go to backlog_svc, for good.
+"""What games leave behind goes to backlog_svc, for good: matches, the summary, films somebody had seen.
 
 Nobody who plays waits for it. The replica that has appended an event tells the archive at once; whatever it
 cannot tell (a crash, backlog_svc away, Redis restarted) stays owed (`outbox.py`) until some replica has. So
@@ -49,7 +49,8 @@ _SWEEP: Final = 100
 _SWEEP_EVERY: Final = timedelta(seconds=1)
 _STEP: Final = 20
 _BUSY_SECONDS: Final = 0.05
-_QUIET_SECONDS: Final = 3.0
+_QUIET_LOOKS: Final = 60
+_PATIENCE_SECONDS: Final = 3.0
 _FIRST_PAUSE: Final = timedelta(milliseconds=100)
 _LONGEST_PAUSE: Final = timedelta(seconds=2)
 
@@ -134,13 +135,12 @@ class Archive:
             Unavailable: One still does, or Redis does not answer.
         """
         whoever = f"{self._name} waits"
-        try:
-            async with asyncio.timeout(_QUIET_SECONDS):
-                while not await self._outbox.take(code, whoever):
-                    await asyncio.sleep(_BUSY_SECONDS)
-        except TimeoutError as error:
-            raise Unavailable("archive", timedelta(seconds=1)) from error
-        await self._outbox.give_back(code, whoever)
+        for _ in range(_QUIET_LOOKS):
+            if await self._outbox.take(code, whoever):
+                await self._outbox.give_back(code, whoever)
+                return
+            await asyncio.sleep(_BUSY_SECONDS)
+        raise Unavailable("archive", timedelta(seconds=1))
 
     def _start_hurried(self) -> None:
         for code in tuple(self._hurried):
@@ -220,7 +220,7 @@ class Archive:
 
     async def _tell_one(self, state: State, numbered: Numbered) -> None:
         try:
-            async with asyncio.timeout(_QUIET_SECONDS):
+            async with asyncio.timeout(_PATIENCE_SECONDS):
                 await self._deliver(state, numbered)
         except grpc.aio.AioRpcError as error:
             if error.code() not in _HOPELESS:

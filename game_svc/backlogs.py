@@ -1,4 +1,4 @@
-"""The players' backlogs, in backlog_svc: what they want to watch and have watched, and what a game tells it."""
+"""The players' backlogs, in backlog_svc: what they want to watch and have watched, and what games tell."""
 
 from __future__ import annotations
 

@@ -33,6 +33,11 @@ class Verdict(StrEnum):
         """Whether it counts towards a match."""
         return self in (Verdict.LIKE, Verdict.SUPERLIKE)
 
+    @property
+    def tells_taste(self) -> bool:
+        """Whether it says what somebody likes: that they have seen a film does not."""
+        return self is not Verdict.SEEN_IT
+
 
 class MatchRule(StrEnum):
     """How many of those present must like a film."""
@@ -111,6 +116,8 @@ class Film:
     """Its public rating, 0 to 10; 0 when nobody has voted. It orders cards that are otherwise equal."""
     genres: tuple[int, ...] = ()
     """TMDB's genres, as far as they are known."""
+    appeal: float | None = None
+    """How much the room is expected to like it, in log-odds (`taste.appeals`): known once it is in a deck."""
 
 
 @dataclass(frozen=True, slots=True)

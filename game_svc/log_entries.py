@@ -69,7 +69,7 @@ _NAMES: Final = {kind: name for name, kind in _KINDS.items()}
 
 
 def _film(value: Mapping[str, Any]) -> Film:
-    return Film(value["movie_id"], value["rating"], tuple(value.get("genres", ())))
+    return Film(value["movie_id"], value["rating"], tuple(value.get("genres", ())), value.get("appeal"))
 
 
 def _settings(value: Mapping[str, Any]) -> Settings:

@@ -41,7 +41,8 @@ _OWE: Final = Script(_NOW + "redis.call('ZADD', KEYS[1], 'GT', now, ARGV[1])\nre
 # KEYS: due. ARGV: the least age in ms, how many at most. Returns room, since, room, since, ...
 _OVERDUE: Final = Script(
     _NOW
-    + "return redis.call('ZRANGE', KEYS[1], '-inf', now - ARGV[1], 'BYSCORE', 'LIMIT', 0, ARGV[2], 'WITHSCORES')"
+    + "return redis.call('ZRANGE', KEYS[1], '-inf', now - ARGV[1], "
+    + "'BYSCORE', 'LIMIT', 0, ARGV[2], 'WITHSCORES')"
 )
 
 # KEYS: due. ARGV: room, since. Strikes a room off unless it has owed something since.

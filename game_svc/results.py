@@ -1,8 +1,8 @@
 """What became of an evening: near misses and statistics, as a function of the room's state.
 
-Nobody learns from them who passed on what. Near misses name films that somebody likes, and how many do. Numbers
-about a player are coarse (`coarse`), so that no single verdict can be worked out of them. What the group likes
-is told by its likes alone.
+Nobody learns from them who passed on what. Near misses name films that somebody likes, and how many do.
+Numbers about a player are coarse (`coarse`), so that no single verdict can be worked out of them. What the
+group likes is told by its likes alone.
 """
 
 from __future__ import annotations

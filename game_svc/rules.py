@@ -68,6 +68,7 @@ from game_svc.refusals import (
 from game_svc.refusals import GameEnded as GameIsOver
 from game_svc.refusals import GameStarted as GameHasStarted
 from game_svc.state import Phase, Player, State, counted_anew
+from game_svc.taste import in_order_of_appeal
 
 RUN_OFF_CARDS: Final = 5
 """How many films a run-off is between, at most."""
@@ -169,6 +170,8 @@ class Start:
     """What the sources other than picks have given, each in its own order."""
     left_out: frozenset[int] = frozenset()
     """Films that shall not be in the deck."""
+    appeals: Mapping[int, float] = field(default_factory=dict)
+    """What is known of films' appeal to the room (`taste.appeals`); the rating stands in where nothing is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -421,7 +424,7 @@ def _start(state: State, command: Start) -> tuple[Event, ...]:
     deck, empty = mixed(state.settings, found, command.left_out)
     if not deck:
         raise NoMovies
-    return (SwipingStarted(deck, empty),)
+    return (SwipingStarted(in_order_of_appeal(deck, command.appeals), empty),)
 
 
 def mixed(
@@ -462,7 +465,7 @@ def _give_verdict(state: State, player: Player, command: GiveVerdict) -> tuple[E
         return ()
     _require_playing(state)
     movie_id = command.movie_id
-    if movie_id not in state.deck_ids:
+    if movie_id not in state.cards:
         raise NotInDeck(movie_id=str(movie_id))
     if movie_id in player.swipes:
         raise AlreadySwiped(movie_id=str(movie_id))
@@ -480,14 +483,12 @@ def _give_verdict(state: State, player: Player, command: GiveVerdict) -> tuple[E
 
 
 def _undo(state: State, player: Player, command: Undo) -> tuple[Event, ...]:
-    swipe = (
-        player.swipe_ids.get(command.swipe_id) if command.swipe_id else player.swipes.get(command.movie_id)
-    )
-    if swipe is None or swipe.undone:
-        return ()
+    named = command.swipe_id
+    swipe = player.swipe_ids.get(named) if named else player.swipes.get(command.movie_id)
+    standing = player.swipes.get(swipe.movie_id) if swipe is not None else None
+    if swipe is None or standing is None or standing.swipe_id != swipe.swipe_id:
+        return ()  # never given, taken back before, or of a round that is over
     _require_playing(state)
-    if player.swipes.get(swipe.movie_id) is not swipe:
-        return ()  # a verdict of a round that is over
     undone = SwipeUndone(player.player_id, swipe.movie_id, swipe.swipe_id, len(player.swipes) - 1)
     likes = state.tally(swipe.movie_id).likes - swipe.verdict.likes
     lost = swipe.verdict.likes and swipe.movie_id in state.matches and likes < likes_needed(state)

@@ -79,10 +79,10 @@ class Player:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What those present think of a film, all of them together."""
+    """What several people think of a film or of a genre: as a rule those present."""
 
     swiped: int = 0
-    """How many have swiped it."""
+    """How many verdicts there are."""
     likes: int = 0
     """How many of them like it."""
     loved: int = 0
@@ -119,9 +119,14 @@ class State:
     players: Mapping[str, Player] = field(default_factory=dict)
     """Everybody who was ever there, by player id, in the order they first joined."""
     deck: tuple[Film, ...] = ()
-    deck_ids: frozenset[int] = frozenset()
+    """What is swiped, what appeals most first."""
+    cards: Mapping[int, Film] = field(default_factory=dict)
+    """The deck, by film."""
     tallies: Mapping[int, Tally] = field(default_factory=dict)
     """By film, for films that somebody present has swiped. Kept, since every deal looks at all of them."""
+    genres: Mapping[int, Tally] = field(default_factory=dict)
+    """By genre, what those present think of the films they have swiped; of all films under `EVERY_GENRE`.
+    Whoever has seen a film is left out: that says nothing about their taste."""
     matches: Mapping[int, datetime] = field(default_factory=dict)
     """The matches that stand, by film, the first first."""
     out_of_cards: bool = False
@@ -131,7 +136,8 @@ class State:
     drawn: WinnerDrawn | None = None
     """What chance has decided on, if it was asked."""
     last_there: frozenset[str] = frozenset()
-    """Who was there when the game ended: player ids."""
+    """Who was there when the game ended: player ids. Everybody whom the host has not taken out, when it ended
+    because all had left."""
 
     def tally(self, movie_id: int) -> Tally:
         """Return what those present think of a film."""
@@ -171,6 +177,8 @@ class State:
 
 
 NOBODY = Tally()
+EVERY_GENRE = 0
+"""Stands for all genres together: TMDB's begin with 12."""
 EMPTY = State()
 
 
@@ -218,17 +226,13 @@ def evolve(state: State, numbered: Numbered) -> State:
             return replace(_with_deck(state, deck), phase=Phase.PLAYING, started=at)
         case CardSwiped():
             player = _swiped(state.players[event.player_id], event, numbered.seq)
-            tally = _one_more(state.tally(event.movie_id), event.verdict)
-            tallies = {**state.tallies, event.movie_id: tally}
-            return replace(_with_player(state, player), tallies=tallies)
+            tallies, genres = dict(state.tallies), dict(state.genres)
+            count(tallies, [event.movie_id], event.verdict)
+            count(genres, taste_of(state.cards[event.movie_id], event.verdict), event.verdict)
+            return replace(_with_player(state, player), tallies=tallies, genres=genres)
         case SwipeUndone():
-            player = state.players[event.player_id]
-            swipe = player.swipes[event.movie_id]
-            tallies = {**state.tallies, event.movie_id: _one_less(state.tally(event.movie_id), swipe.verdict)}
-            if tallies[event.movie_id] == NOBODY:
-                del tallies[event.movie_id]
-            player = _undone(player, swipe, numbered.seq)
-            return replace(_with_player(state, player), tallies=tallies, out_of_cards=False)
+            player = _undone(state.players[event.player_id], event, numbered.seq)
+            return counted_anew(replace(_with_player(state, player), out_of_cards=False))
         case MatchFound(movie_id=movie_id):
             return replace(state, matches={**state.matches, movie_id: at})
         case MatchWithdrawn(movie_id=movie_id):
@@ -239,12 +243,18 @@ def evolve(state: State, numbered: Numbered) -> State:
         case RunOffStarted(deck=deck):
             ended = Round(state.deck, {player.player_id: player.swipes for player in state.players.values()})
             players = {known: replace(player, swipes={}) for known, player in state.players.items()}
-            state = replace(state, players=players, tallies={}, earlier=(*state.earlier, ended))
+            state = replace(state, players=players, tallies={}, genres={}, earlier=(*state.earlier, ended))
             return replace(_with_deck(state, deck), out_of_cards=False)
         case WinnerDrawn():
             return replace(state, drawn=event)
         case GameEnded(cause=cause):
-            there = frozenset(player.player_id for player in state.present)
+            # When the last have left, everybody was there to some end.
+            some = cause is EndCause.EMPTY
+            there = frozenset(
+                player.player_id
+                for player in state.players.values()
+                if player.present or (some and not player.removed)
+            )
             return replace(state, phase=Phase.ENDED, ended=at, end_cause=cause, last_there=there)
 
 
@@ -258,10 +268,23 @@ def fold(state: State, events: Iterable[Numbered]) -> State:
 def counted_anew(state: State) -> State:
     """Return the state with the tallies of those present: after somebody has come or gone."""
     tallies: dict[int, Tally] = {}
+    genres: dict[int, Tally] = {}
     for player in state.present:
         for swipe in player.swipes.values():
-            tallies[swipe.movie_id] = _one_more(tallies.get(swipe.movie_id, NOBODY), swipe.verdict)
-    return replace(state, tallies=tallies)
+            count(tallies, [swipe.movie_id], swipe.verdict)
+            count(genres, taste_of(state.cards[swipe.movie_id], swipe.verdict), swipe.verdict)
+    return replace(state, tallies=tallies, genres=genres)
+
+
+def count(tallies: dict[int, Tally], keys: Iterable[int], verdict: Verdict) -> None:
+    """Count a verdict once more under each of the keys."""
+    for key in keys:
+        tallies[key] = _one_more(tallies.get(key, NOBODY), verdict)
+
+
+def taste_of(film: Film, verdict: Verdict) -> tuple[int, ...]:
+    """Return the genres that a verdict on a film says something about, `EVERY_GENRE` among them."""
+    return (EVERY_GENRE, *film.genres) if verdict.tells_taste else ()
 
 
 def _one_more(tally: Tally, verdict: Verdict) -> Tally:
@@ -272,16 +295,8 @@ def _one_more(tally: Tally, verdict: Verdict) -> Tally:
     )
 
 
-def _one_less(tally: Tally, verdict: Verdict) -> Tally:
-    return Tally(
-        swiped=tally.swiped - 1,
-        likes=tally.likes - verdict.likes,
-        loved=tally.loved - (verdict is Verdict.SUPERLIKE),
-    )
-
-
 def _with_deck(state: State, deck: tuple[Film, ...]) -> State:
-    return replace(state, deck=deck, deck_ids=frozenset(film.movie_id for film in deck))
+    return replace(state, deck=deck, cards={film.movie_id: film for film in deck})
 
 
 def _with_player(state: State, player: Player) -> State:
@@ -303,9 +318,10 @@ def _swiped(player: Player, event: CardSwiped, seq: int) -> Player:
     )
 
 
-def _undone(player: Player, swipe: Swipe, seq: int) -> Player:
+def _undone(player: Player, event: SwipeUndone, seq: int) -> Player:
+    undone = replace(player.swipe_ids[event.swipe_id], undone=seq)
     return replace(
         player,
-        swipes={movie_id: kept for movie_id, kept in player.swipes.items() if movie_id != swipe.movie_id},
-        swipe_ids={**player.swipe_ids, swipe.swipe_id: replace(swipe, undone=seq)},
+        swipes={movie_id: kept for movie_id, kept in player.swipes.items() if movie_id != event.movie_id},
+        swipe_ids={**player.swipe_ids, event.swipe_id: undone},
     )

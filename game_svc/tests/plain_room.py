@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from game_svc import events as happened
 from game_svc import rules as wanted
 from game_svc.events import AfterMatch, DeckSource, EndCause, Film, MatchRule, Settings, Verdict
+from game_svc.taste import in_order_of_appeal
 
 LIKES = {Verdict.LIKE, Verdict.SUPERLIKE}
 
@@ -198,8 +199,8 @@ class PlainRoom:
         deck, empty = self._mix(command.found, command.left_out)
         if not deck:
             raise Refused("NO_MOVIES")
-        self.state, self.deck = "playing", deck
-        yield happened.SwipingStarted(tuple(deck), tuple(empty))
+        self.state, self.deck = "playing", list(in_order_of_appeal(deck, command.appeals))
+        yield happened.SwipingStarted(tuple(self.deck), tuple(empty))
 
     def _mix(
         self, found: Mapping[DeckSource, Iterable[Film]], left_out: frozenset[int]
