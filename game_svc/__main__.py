@@ -77,11 +77,12 @@ async def assembled(
     films = Films(movie_pb2_grpc.MovieServiceStub(channel), clock=utc_now)
     backlogs = Backlogs(backlog_pb2_grpc.BacklogServiceStub(backlog_channel))
     outbox = Outbox(redis)
+    wrong_codes = WrongCodes(redis)
     rooms = Rooms(room_logs, outbox, clock=utc_now)
     seating = Seating(
         room_logs,
         rooms,
-        WrongCodes(redis),
+        wrong_codes,
         clock=utc_now,
         new_code=lambda: new_code(secrets.choice),
         new_id=lambda: uuid4().hex,
@@ -123,7 +124,7 @@ async def assembled(
         people = server.Service(
             descriptor=PEOPLE_SERVICE,
             add=people_pb2_grpc.add_PeopleServiceServicer_to_server,
-            servicer=PeopleServicer(People(room_logs, rooms, archive)),
+            servicer=PeopleServicer(People(room_logs, rooms, wrong_codes, archive)),
             probes={"redis": room_logs.ping},
         )
         async with revocations:

@@ -9,6 +9,7 @@ from game_svc.log import RoomLogs
 from game_svc.rooms import Rooms
 from game_svc.rules import Erase
 from game_svc.state import Player, State
+from game_svc.wrong_codes import WrongCodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +23,10 @@ class Stay:
 class People:
     """Export and erasure, over all rooms that live."""
 
-    def __init__(self, logs: RoomLogs, rooms: Rooms, archive: Archive) -> None:
+    def __init__(self, logs: RoomLogs, rooms: Rooms, wrong_codes: WrongCodes, archive: Archive) -> None:
         self._logs = logs
         self._rooms = rooms
+        self._wrong_codes = wrong_codes
         self._archive = archive
 
     async def stays(self, user_id: str) -> list[Stay]:
@@ -55,5 +57,6 @@ class People:
             await self._logs.scrub(code, user_id)
             await self._archive.quiet(code)
             erased += bool(committed.events)
+        await self._wrong_codes.forget(user_id)
         await self._logs.forget_player(user_id)
         return erased
