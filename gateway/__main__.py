@@ -245,7 +245,7 @@ def services(
         Service(
             descriptor=library_pb2.DESCRIPTOR.services_by_name["LibraryService"],
             add=library_pb2_grpc.add_LibraryServiceServicer_to_server,
-            servicer=LibraryServicer(library, preferences=store),  # type: ignore[abstract]
+            servicer=LibraryServicer(library, preferences=store, clock=clock),  # type: ignore[abstract]
             probes={
                 **postgresql,
                 "backlog_svc": serving_probe(backlogs, _BACKLOGS),

@@ -143,6 +143,24 @@ class Library:
         """Move the film of a movie night to watched for all who were there."""
         return await self._backlogs.MarkMatchWatched(request)
 
+    async def stats(self, user_id: str) -> backlog_pb2.Stats:
+        """Return somebody's backlog in numbers."""
+        answer = await self._backlogs.GetStats(backlog_pb2.GetStatsRequest(user_id=user_id))
+        return answer.stats
+
+    async def stats_and_genres(
+        self, user_id: str, locale: Awaitable[movie_pb2.Locale]
+    ) -> tuple[backlog_pb2.Stats, movie_pb2.ListGenresResponse, movie_pb2.Locale]:
+        """Return somebody's backlog in numbers, all genres, and the reader they are named for."""
+        counting = self._backlogs.GetStats(backlog_pb2.GetStatsRequest(user_id=user_id))
+        try:
+            reader = await locale
+            genres = await self.genres(reader)
+            counted = await counting
+        finally:
+            counting.cancel()
+        return counted.stats, genres, reader
+
     async def _films(
         self, movie_ids: Sequence[int], locale: movie_pb2.Locale
     ) -> movie_pb2.BatchGetMoviesResponse | None:

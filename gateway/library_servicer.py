@@ -8,10 +8,14 @@ from uuid import UUID
 
 import grpc
 
+from gateway import stats_chart, stats_picture
 from gateway.account_servicer import user_id_of
 from gateway.accounts import Preferences
+from gateway.chart_words import words_for
 from gateway.library import BacklogPage, Library, MovieNights
+from gateway.stats_messages import figures_of
 from mesh.checks import Checks
+from mesh.clock import Clock
 from mesh.errors import NotImplementedYet
 from mesh.identity import Identity, caller
 from mesh.locale import requested_locale
@@ -38,10 +42,11 @@ class PreferenceStore(Protocol):
 class LibraryServicer(library_pb2_grpc.LibraryServiceServicer):
     """Films and the caller's backlog, composed."""
 
-    def __init__(self, library: Library, *, preferences: PreferenceStore) -> None:
-        """Take what asks the other services, and what knows the accounts' own language and region."""
+    def __init__(self, library: Library, *, preferences: PreferenceStore, clock: Clock) -> None:
+        """Take what asks the other services, what knows the accounts' language and region, and a clock."""
         self._library = library
         self._preferences = preferences
+        self._clock = clock
 
     async def GetMovie(
         self, request: library_pb2.GetMovieRequest, context: _Context
@@ -228,6 +233,29 @@ class LibraryServicer(library_pb2_grpc.LibraryServiceServicer):
         checks.done()
         removed = await self._library.remove(caller().user_id, movie_id)
         return library_pb2.RemoveBacklogEntryResponse(removed=removed)
+
+    async def GetBacklogStats(
+        self, _request: library_pb2.GetBacklogStatsRequest, _context: _Context
+    ) -> library_pb2.GetBacklogStatsResponse:
+        """Return the caller's backlog in numbers."""
+        return library_pb2.GetBacklogStatsResponse(stats=await self._library.stats(caller().user_id))
+
+    async def GetBacklogStatsChart(
+        self, _request: library_pb2.GetBacklogStatsChartRequest, context: _Context
+    ) -> library_pb2.GetBacklogStatsChartResponse:
+        """Return the caller's backlog in numbers, as a picture."""
+        who = caller()
+        stats, genres, reader = await self._library.stats_and_genres(who.user_id, self._reader(who, context))
+        picture = stats_chart.draw(
+            figures_of(stats, genres.genres),
+            words_for(reader.languages),
+            today=self._clock().date(),
+            notice=genres.attribution.tmdb,
+        )
+        answer = library_pb2.GetBacklogStatsChartResponse()
+        answer.chart.content_type = stats_picture.CONTENT_TYPE
+        answer.chart.data = stats_picture.svg(picture)
+        return answer
 
     async def ListMovieNights(
         self, request: library_pb2.ListMovieNightsRequest, context: _Context

@@ -35,8 +35,7 @@ NOT_YET = {
     "RevocationService": set(),
     "LibraryService": {
         "UpdateBacklogEntry",
-        "ImportBacklog", "ExportBacklog", "GetBacklogStats",
-        "GetBacklogStatsChart",
+        "ImportBacklog", "ExportBacklog",
     },
     "GameService": {
         "UpdateGame", "RemovePlayer", "TransferHost", "LockGame", "EndGame", "UndoSwipe", "GetResults",
