@@ -3,6 +3,9 @@
 from contextlib import AsyncExitStack
 
 from backlog_svc.film_store import FilmStore
+from backlog_svc.list_store import ListStore
+from backlog_svc.listing import Listing
+from backlog_svc.lookups import Lookups
 from backlog_svc.migrate import FOLDER, SCHEMA
 from backlog_svc.movies import Movies
 from backlog_svc.refreshing import Refreshing
@@ -24,11 +27,16 @@ NAME = "backlog_svc"
 MOVIE_SERVICE = movie_pb2.DESCRIPTOR.services_by_name["MovieService"]
 
 
-def service(database: Database, *, page_token_key: bytes, clock: Clock = utc_now) -> Service:
-    """Builds the service upon its database."""
+def service(database: Database, movies: Movies, *, page_token_key: bytes, clock: Clock = utc_now) -> Service:
+    """Builds the service upon its database and movie_svc."""
+    lists = ListStore(database)
+    lookups = Lookups(lists, FilmStore(database), movies, clock=clock)
     # The generated base answers what is not overridden with UNIMPLEMENTED; its stub calls those abstract.
     servicer = BacklogServicer(  # type: ignore[abstract]
-        EntryStore(database), tokens=PageTokens(page_token_key), clock=clock
+        EntryStore(database),
+        Listing(lists, lookups, clock=clock),
+        tokens=PageTokens(page_token_key),
+        clock=clock,
     )
     return Service(
         descriptor=backlog_pb2.DESCRIPTOR.services_by_name["BacklogService"],
@@ -57,7 +65,9 @@ async def main(settings: BacklogSettings) -> None:
         await serve(
             NAME,
             listen=settings.backlog_listen,
-            services=[service(database, page_token_key=settings.page_token_key.get_secret_value().encode())],
+            services=[
+                service(database, movies, page_token_key=settings.page_token_key.get_secret_value().encode())
+            ],
             options=ServerOptions(shutdown_grace_seconds=settings.shutdown_grace_seconds),
         )
 
