@@ -4,6 +4,9 @@ from contextlib import AsyncExitStack
 
 from backlog_svc.film_store import FilmStore
 from backlog_svc.game_store import GameStore
+from backlog_svc.list_store import ListStore
+from backlog_svc.listing import Listing
+from backlog_svc.lookups import Lookups
 from backlog_svc.match_store import MatchStore
 from backlog_svc.migrate import FOLDER, SCHEMA
 from backlog_svc.movies import Movies
@@ -27,11 +30,13 @@ NAME = "backlog_svc"
 MOVIE_SERVICE = movie_pb2.DESCRIPTOR.services_by_name["MovieService"]
 
 
-def service(database: Database, *, page_token_key: bytes, clock: Clock = utc_now) -> Service:
-    """Builds the service upon its database."""
-    # The generated base answers what is not overridden with UNIMPLEMENTED; its stub calls those abstract.
-    servicer = BacklogServicer(  # type: ignore[abstract]
+def service(database: Database, movies: Movies, *, page_token_key: bytes, clock: Clock = utc_now) -> Service:
+    """Builds the service upon its database and movie_svc."""
+    lists = ListStore(database)
+    lookups = Lookups(lists, FilmStore(database), movies, clock=clock)
+    servicer = BacklogServicer(
         EntryStore(database),
+        Listing(lists, lookups, clock=clock),
         matches=MatchStore(database),
         games=GameStore(database),
         stats=StatsStore(database),
@@ -65,7 +70,9 @@ async def main(settings: BacklogSettings) -> None:
         await serve(
             NAME,
             listen=settings.backlog_listen,
-            services=[service(database, page_token_key=settings.page_token_key.get_secret_value().encode())],
+            services=[
+                service(database, movies, page_token_key=settings.page_token_key.get_secret_value().encode())
+            ],
             options=ServerOptions(shutdown_grace_seconds=settings.shutdown_grace_seconds),
         )
 

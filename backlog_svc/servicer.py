@@ -7,6 +7,7 @@ import grpc
 
 from backlog_svc.game_messages import game_message, read_finished_game, read_game_query
 from backlog_svc.game_store import GameStore
+from backlog_svc.listing import Listing
 from backlog_svc.match_messages import (
     match_message,
     read_game_id,
@@ -18,7 +19,11 @@ from backlog_svc.match_messages import (
 from backlog_svc.match_store import MatchStore
 from backlog_svc.messages import (
     entry_message,
+    list_message,
+    read_batch,
+    read_changes,
     read_draft,
+    read_etag,
     read_intersection,
     read_list_query,
     read_movie_ids,
@@ -42,6 +47,7 @@ class BacklogServicer(backlog_pb2_grpc.BacklogServiceServicer):
     def __init__(
         self,
         store: EntryStore,
+        listing: Listing,
         *,
         matches: MatchStore,
         games: GameStore,
@@ -50,6 +56,7 @@ class BacklogServicer(backlog_pb2_grpc.BacklogServiceServicer):
         clock: Clock,
     ) -> None:
         self._store = store
+        self._listing = listing
         self._matches = matches
         self._games = games
         self._stats = stats
@@ -68,6 +75,33 @@ class BacklogServicer(backlog_pb2_grpc.BacklogServiceServicer):
         entry, added = await self._store.put(user_id, draft, now=now)
         return backlog_pb2.PutEntryResponse(entry=entry_message(entry), added=added)
 
+    async def UpdateEntry(
+        self, request: backlog_pb2.UpdateEntryRequest, _context: Context
+    ) -> backlog_pb2.UpdateEntryResponse:
+        """Changes parts of an entry."""
+        now = self._clock()
+        checks = Checks()
+        user_id = read_user_id(checks, request.user_id)
+        draft, fields = read_changes(checks, request, now=now)
+        etag = read_etag(checks, request.etag)
+        checks.done()
+        entry = await self._store.update(user_id, draft, fields, etag=etag, now=now)
+        return backlog_pb2.UpdateEntryResponse(entry=entry_message(entry))
+
+    async def BatchPutEntries(
+        self, request: backlog_pb2.BatchPutEntriesRequest, _context: Context
+    ) -> backlog_pb2.BatchPutEntriesResponse:
+        """Adds or replaces several entries, all or none."""
+        now = self._clock()
+        checks = Checks()
+        user_id = read_user_id(checks, request.user_id)
+        drafts = read_batch(checks, request.entries, now=now)
+        checks.done()
+        done = await self._store.put_batch(user_id, drafts, now=now)
+        return backlog_pb2.BatchPutEntriesResponse(
+            added=done.added, changed=done.changed, unchanged=done.unchanged
+        )
+
     async def RemoveEntry(
         self, request: backlog_pb2.RemoveEntryRequest, _context: Context
     ) -> backlog_pb2.RemoveEntryResponse:
@@ -83,14 +117,7 @@ class BacklogServicer(backlog_pb2_grpc.BacklogServiceServicer):
     ) -> backlog_pb2.ListEntriesResponse:
         """Gives a page of somebody's backlog."""
         query = read_list_query(Checks(), request, tokens=self._tokens)
-        page = await self._store.page(
-            query.user_id, query.chosen, query.order, after=query.after, size=query.page_size
-        )
-        return backlog_pb2.ListEntriesResponse(
-            entries=map(entry_message, page.entries),
-            next_page_token=query.token_for(page.next, self._tokens),
-            total_size=page.total_size,
-        )
+        return list_message(await self._listing.page(query), query, tokens=self._tokens)
 
     async def BatchGetEntries(
         self, request: backlog_pb2.BatchGetEntriesRequest, _context: Context

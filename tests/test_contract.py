@@ -34,16 +34,13 @@ NOT_YET = {
     "AccountService": set(),
     "RevocationService": set(),
     "LibraryService": {
-        "UpdateBacklogEntry",
         "ImportBacklog", "ExportBacklog",
     },
     "GameService": {
         "UpdateGame", "RemovePlayer", "TransferHost", "LockGame", "EndGame", "UndoSwipe", "GetResults",
         "ListMyGames",
     },
-    "BacklogService": {
-        "UpdateEntry", "BatchPutEntries",
-    },
+    "BacklogService": set(),
     "MovieService": set(),
 }  # fmt: skip
 """RPCs that answer UNIMPLEMENTED. This list only ever gets shorter."""
