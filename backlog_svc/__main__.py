@@ -1,14 +1,20 @@
 """`python -m backlog_svc` serves backlogs until SIGTERM."""
 
+import asyncio
 from contextlib import AsyncExitStack
+from uuid import uuid4
 
+from backlog_svc.export_store import ExportStore
 from backlog_svc.film_store import FilmStore
+from backlog_svc.import_store import ImportStore
+from backlog_svc.importing import Importing
 from backlog_svc.migrate import FOLDER, SCHEMA
 from backlog_svc.movies import Movies
 from backlog_svc.refreshing import Refreshing
 from backlog_svc.servicer import BacklogServicer
 from backlog_svc.settings import BacklogSettings
 from backlog_svc.store import EntryStore
+from backlog_svc.uploads import Uploads
 from mesh import logs
 from mesh.background import running_in_background
 from mesh.channels import open_channel
@@ -24,11 +30,23 @@ NAME = "backlog_svc"
 MOVIE_SERVICE = movie_pb2.DESCRIPTOR.services_by_name["MovieService"]
 
 
-def service(database: Database, *, page_token_key: bytes, clock: Clock = utc_now) -> Service:
-    """Builds the service upon its database."""
+def service(
+    database: Database,
+    *,
+    page_token_key: bytes,
+    clock: Clock = utc_now,
+    import_arrived: asyncio.Event | None = None,
+) -> Service:
+    """Builds the service upon its database; `import_arrived` is set when there is one to work off."""
+    imports = ImportStore(database)
     # The generated base answers what is not overridden with UNIMPLEMENTED; its stub calls those abstract.
     servicer = BacklogServicer(  # type: ignore[abstract]
-        EntryStore(database), tokens=PageTokens(page_token_key), clock=clock
+        EntryStore(database),
+        imports=imports,
+        uploads=Uploads(imports, clock=clock, new_id=uuid4, work_arrived=import_arrived or asyncio.Event()),
+        exports=ExportStore(database),
+        tokens=PageTokens(page_token_key),
+        clock=clock,
     )
     return Service(
         descriptor=backlog_pb2.DESCRIPTOR.services_by_name["BacklogService"],
@@ -54,10 +72,19 @@ async def main(settings: BacklogSettings) -> None:
         movies = Movies(movie_pb2_grpc.MovieServiceStub(channel))
         refreshing = Refreshing(FilmStore(database), movies, clock=utc_now)
         await stack.enter_async_context(running_in_background(refreshing.run(), name="refreshing films"))
+        arrived = asyncio.Event()
+        importing = Importing(ImportStore(database), movies, clock=utc_now, work_arrived=arrived)
+        await stack.enter_async_context(running_in_background(importing.run(), name="importing"))
         await serve(
             NAME,
             listen=settings.backlog_listen,
-            services=[service(database, page_token_key=settings.page_token_key.get_secret_value().encode())],
+            services=[
+                service(
+                    database,
+                    page_token_key=settings.page_token_key.get_secret_value().encode(),
+                    import_arrived=arrived,
+                )
+            ],
             options=ServerOptions(shutdown_grace_seconds=settings.shutdown_grace_seconds),
         )
 

@@ -1,3 +1,4 @@
+# ruff: noqa: S608 - what statements are put together from are names of columns, all of them constants here
 """Imports and their lines in PostgreSQL, and what they do to entries, each batch in one transaction."""
 
 import json
@@ -43,7 +44,19 @@ _JOB: Final = ", ".join(each.name for each in fields(Job))
 _CLAIM: Final = """row, state, line, file, movie_id, imdb_id, title, year, status, note, half_stars, tags,
     add_time, watch_time, state_time, candidates"""
 _ROW_COLUMNS: Final = [
-    *("import_id", "row", "state", "line", "file", "problem", "movie_id", "imdb_id", "title", "year", "status"),
+    *(
+        "import_id",
+        "row",
+        "state",
+        "line",
+        "file",
+        "problem",
+        "movie_id",
+        "imdb_id",
+        "title",
+        "year",
+        "status",
+    ),
     *("note", "half_stars", "tags", "add_time", "watch_time", "state_time", "candidates"),
 ]
 _ENTRY: Final = "movie_id, status, note, half_stars, tags, add_time, update_time, watch_time, source"
@@ -130,7 +143,9 @@ class ImportStore:
 
     # ---- looking -----------------------------------------------------------------------------------------
 
-    _GET: Final = f"SELECT {_JOB} FROM backlog.imports WHERE user_id = $1 AND import_id = $2 AND state <> 'receiving'"
+    _GET: Final = (
+        f"SELECT {_JOB} FROM backlog.imports WHERE user_id = $1 AND import_id = $2 AND state <> 'receiving'"
+    )
 
     async def get(self, user_id: str, import_id: UUID) -> Job:
         """Give one of somebody's imports.
@@ -166,9 +181,7 @@ class ImportStore:
         ORDER BY page.row
     """
 
-    async def page(
-        self, user_id: str, import_id: UUID, state: RowState, *, after: int, size: int
-    ) -> RowPage:
+    async def page(self, user_id: str, import_id: UUID, state: RowState, *, after: int, size: int) -> RowPage:
         """Give a page of the lines of an import that are in a state.
 
         Raises:
@@ -195,7 +208,7 @@ class ImportStore:
 
     # ---- working -----------------------------------------------------------------------------------------
 
-    # SKIP LOCKED and not a plain lock: a second replica takes the next import instead of waiting for this one.
+    # SKIP LOCKED: a second replica takes the next import instead of waiting for this one.
     _TAKE: Final = f"""
         UPDATE backlog.imports SET due_time = $2
         WHERE import_id = (
@@ -260,9 +273,7 @@ class ImportStore:
                 return None
             job = _job(locked)
             numbers = [row.row for row in rows]
-            waiting = {
-                row["row"] for row in await connection.fetch(self._STILL_WAITING, import_id, numbers)
-            }
+            waiting = {row["row"] for row in await connection.fetch(self._STILL_WAITING, import_id, numbers)}
             left = [row for row in rows if row.row in waiting]
             return await self._carry_out(connection, job, left, found, now=now)
 
@@ -273,9 +284,7 @@ class ImportStore:
         )
     """
 
-    async def settle(
-        self, user_id: str, import_id: UUID, choices: Sequence[Choice], *, now: datetime
-    ) -> Job:
+    async def settle(self, user_id: str, import_id: UUID, choices: Sequence[Choice], *, now: datetime) -> Job:
         """Carry out what somebody says about unsettled lines: all of it, or nothing.
 
         Raises:
@@ -369,7 +378,7 @@ class ImportStore:
             if not job.dry_run:
                 raced = await self._write(connection, job.user_id, does)
             marks += [mark for mark in does.marks if mark.movie_id not in raced]
-            # Somebody has added these films in this very moment: now they are there, and are decided about again.
+            # Somebody has added these in this very moment: now they are there, and are decided about again.
             left = [row for row in left if found[row.row].movie_id in raced]
         await connection.execute(self._MARK, job.import_id, json.dumps(list(map(asdict, marks))))
         counts = Counter(mark.state for mark in marks)
@@ -420,7 +429,9 @@ class ImportStore:
         RETURNING {_JOB}
     """
     # Those that somebody still has to look at, and those that were settled by hand, stay.
-    _FORGET: Final = "DELETE FROM backlog.import_rows WHERE import_id = $1 AND state = ANY ($2::text[]) AND NOT by_hand"
+    _FORGET: Final = (
+        "DELETE FROM backlog.import_rows WHERE import_id = $1 AND state = ANY ($2::text[]) AND NOT by_hand"
+    )
 
     async def _count(
         self, connection: Any, job: Job, counts: Mapping[RowState, int], *, done: int, now: datetime
@@ -465,14 +476,13 @@ class ImportStore:
 
 
 def _records(import_id: UUID, reading: Reading) -> Iterator[tuple[object, ...]]:
-    number = 0
     for number, claim in enumerate(reading.claims, 1):
         yield (
             *(import_id, number, RowState.WAITING, claim.line, claim.file, None),
             *(claim.movie_id, claim.imdb_id, claim.title, claim.year, claim.status, claim.note),
             *(claim.half_stars, claim.tags, claim.add_time, claim.watch_time, claim.state_time, ()),
         )
-    for number, fault in enumerate(reading.faults, number + 1):
+    for number, fault in enumerate(reading.faults, len(reading.claims) + 1):
         yield (
             *(import_id, number, RowState.FAILED, fault.line, fault.file, fault.problem),
             *(0, "", fault.title, 0, Status.WANT_TO_WATCH, "", None, (), None, None, None, ()),

@@ -173,7 +173,7 @@ def entry_message(entry: Entry) -> backlog_pb2.Entry:
     )
 
 
-def export_struct(everything: Iterable[Entry]) -> Struct:
+def export_struct(everything: Iterable[Entry], *, imports: Iterable[backlog_pb2.ImportJob] = ()) -> Struct:
     """All that is kept about somebody, each part in the JSON of this contract's messages."""
     # Movie nights are in the shape already: none are kept so far.
     data = Struct()
@@ -181,6 +181,7 @@ def export_struct(everything: Iterable[Entry]) -> Struct:
         {
             "entries": [json_format.MessageToDict(entry_message(entry)) for entry in everything],
             "movieNights": [],
+            "imports": [json_format.MessageToDict(job) for job in imports],
         }
     )
     return data

@@ -1,10 +1,25 @@
 """The contract's BacklogService: unpack, one call, pack. RPCs that are not here answer UNIMPLEMENTED."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any, TypeAlias
 
 import grpc
 
+from backlog_svc.export_store import ExportStore
+from backlog_svc.import_messages import (
+    job_message,
+    read_choices,
+    read_export,
+    read_import_id,
+    read_pieces,
+    read_row_query,
+    read_upload,
+    row_message,
+)
+from backlog_svc.import_store import ImportStore
+from backlog_svc.imports.writing import pieces
 from backlog_svc.messages import (
     entry_message,
     export_struct,
@@ -14,6 +29,7 @@ from backlog_svc.messages import (
     read_user_id,
 )
 from backlog_svc.store import EntryStore
+from backlog_svc.uploads import Uploads
 from mesh.checks import Checks
 from mesh.clock import Clock
 from mesh.page_tokens import PageTokens
@@ -25,8 +41,20 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 class BacklogServicer(backlog_pb2_grpc.BacklogServiceServicer):
     """Backlogs of all people, for callers that have made sure that they speak for the person they name."""
 
-    def __init__(self, store: EntryStore, *, tokens: PageTokens, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: EntryStore,
+        *,
+        imports: ImportStore,
+        uploads: Uploads,
+        exports: ExportStore,
+        tokens: PageTokens,
+        clock: Clock,
+    ) -> None:
         self._store = store
+        self._imports = imports
+        self._uploads = uploads
+        self._exports = exports
         self._tokens = tokens
         self._clock = clock
 
@@ -77,6 +105,70 @@ class BacklogServicer(backlog_pb2_grpc.BacklogServiceServicer):
         entries = await self._store.of_movies(user_id, movie_ids)
         return backlog_pb2.BatchGetEntriesResponse(entries=map(entry_message, entries))
 
+    async def StartImport(
+        self, requests: AsyncIterator[backlog_pb2.StartImportRequest], _context: Context
+    ) -> backlog_pb2.StartImportResponse:
+        """Takes a file in."""
+        first = await anext(requests, None)
+        upload = read_upload(first)
+        job = await self._uploads.take_in(
+            upload.user_id,
+            read_pieces(first, requests),
+            dry_run=upload.dry_run,
+            plain=upload.plain,
+            languages=upload.languages,
+        )
+        return backlog_pb2.StartImportResponse(job=job_message(job))
+
+    async def GetImport(
+        self, request: backlog_pb2.GetImportRequest, _context: Context
+    ) -> backlog_pb2.GetImportResponse:
+        """Says how far an import is."""
+        checks = Checks()
+        user_id = read_user_id(checks, request.user_id)
+        checks.done()
+        job = await self._imports.get(user_id, read_import_id(request.import_id))
+        return backlog_pb2.GetImportResponse(job=job_message(job))
+
+    async def ListImportRows(
+        self, request: backlog_pb2.ListImportRowsRequest, _context: Context
+    ) -> backlog_pb2.ListImportRowsResponse:
+        """Gives a page of the lines of an import that need attention."""
+        query = read_row_query(request, tokens=self._tokens)
+        page = await self._imports.page(
+            query.user_id, query.import_id, query.state, after=query.after, size=query.page_size
+        )
+        return backlog_pb2.ListImportRowsResponse(
+            rows=map(row_message, page.rows),
+            next_page_token=query.token_for(page.next, self._tokens),
+            total_size=page.total_size,
+        )
+
+    async def SettleImport(
+        self, request: backlog_pb2.SettleImportRequest, _context: Context
+    ) -> backlog_pb2.SettleImportResponse:
+        """Decides about unsettled lines."""
+        checks = Checks()
+        user_id = read_user_id(checks, request.user_id)
+        choices = read_choices(checks, request.choices)
+        checks.done()
+        import_id = read_import_id(request.import_id)
+        job = await self._imports.settle(user_id, import_id, choices, now=self._clock())
+        return backlog_pb2.SettleImportResponse(job=job_message(job))
+
+    async def ExportEntries(
+        self, request: backlog_pb2.ExportEntriesRequest, _context: Context
+    ) -> AsyncIterator[backlog_pb2.ExportEntriesResponse]:
+        """Gives somebody's backlog as a file."""
+        checks = Checks()
+        user_id = read_user_id(checks, request.user_id)
+        kind, status = read_export(checks, request)
+        checks.done()
+        stretches = self._exports.stretches(user_id, status)
+        async with aclosing(pieces(kind, stretches, now=self._clock())) as file:
+            async for piece in file:
+                yield backlog_pb2.ExportEntriesResponse(data=piece.encode())
+
     async def EraseUser(
         self, request: backlog_pb2.EraseUserRequest, _context: Context
     ) -> backlog_pb2.EraseUserResponse:
@@ -84,6 +176,8 @@ class BacklogServicer(backlog_pb2_grpc.BacklogServiceServicer):
         checks = Checks()
         user_id = read_user_id(checks, request.user_id)
         checks.done()
+        # First the imports: they still write entries.
+        await self._imports.erase(user_id)
         return backlog_pb2.EraseUserResponse(erased_entries=await self._store.erase(user_id))
 
     async def ExportUser(
@@ -95,5 +189,6 @@ class BacklogServicer(backlog_pb2_grpc.BacklogServiceServicer):
         checks.done()
         everything = await self._store.everything(user_id)
         # Thousands of entries take a second to render: not on the loop that answers everybody else.
-        data = await asyncio.to_thread(export_struct, everything)
+        jobs = [job_message(job) for job in await self._imports.of_person(user_id)]
+        data = await asyncio.to_thread(export_struct, everything, imports=jobs)
         return backlog_pb2.ExportUserResponse(data=data)

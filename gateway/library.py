@@ -1,4 +1,4 @@
-"""Films and backlogs, from the two services that know one each. The only module that knows their stubs."""
+"""Films and backlogs, from the two services that know one each. Only `backlog_files` knows their stubs, too."""
 
 from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass

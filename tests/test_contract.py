@@ -35,7 +35,7 @@ NOT_YET = {
     "RevocationService": set(),
     "LibraryService": {
         "UpdateBacklogEntry",
-        "ImportBacklog", "ExportBacklog", "GetBacklogStats", "ListMovieNights",
+        "GetBacklogStats", "ListMovieNights",
     },
     "GameService": {
         "UpdateGame", "RemovePlayer", "TransferHost", "LockGame", "EndGame", "UndoSwipe", "GetResults",

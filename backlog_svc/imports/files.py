@@ -75,9 +75,7 @@ def read(data: bytes, *, plain: Status, now: datetime, most_rows: int = MOST_ROW
     )
 
 
-def _read(
-    data: bytes, *, file: str, plain: Status, now: datetime, most_rows: int
-) -> tuple[Reading, int]:
+def _read(data: bytes, *, file: str, plain: Status, now: datetime, most_rows: int) -> tuple[Reading, int]:
     """Return what one file says, and how many lines it has."""
     format_, lines = _recognised(data, file=file, plain=plain, now=now)
     claims: list[Claim] = []
@@ -124,7 +122,9 @@ def _recognised(data: bytes, *, file: str, plain: Status, now: datetime) -> tupl
     return _recognised_table(read_table(text), file=file, plain=plain, now=now)
 
 
-def _recognised_table(table: Table, *, file: str, plain: Status, now: datetime) -> tuple[Format, Iterator[Line]]:
+def _recognised_table(
+    table: Table, *, file: str, plain: Status, now: datetime
+) -> tuple[Format, Iterator[Line]]:
     reads: Callable[..., Claim]
     if letterboxd.recognises_export(table.header):
         format_, reads = Format.LETTERBOXD, partial(letterboxd.exported, plain=plain)

@@ -16,7 +16,7 @@ from backlog_svc.imports.claims import (
     year_of,
 )
 
-# As IMDb spells them today ("Movie", "TV Movie") and did before ("movie", "tvMovie"), without case and spaces.
+# As IMDb spells them today ("TV Movie") and did before ("tvMovie"), without case and spaces.
 _FILMS: Final = frozenset({"", "movie", "tvmovie", "short", "tvshort", "video", "tvspecial", "featurefilm"})
 
 

@@ -294,4 +294,5 @@ def settled(choices: Sequence[Choice], rows: Mapping[int, ClaimRow]) -> list[Cho
 
 def pause_after(tries: int) -> timedelta:
     """Return how long an import waits when films could not be looked up so often in a row."""
-    return min(_SHORTEST_PAUSE * 2 ** min(tries, 10), _LONGEST_PAUSE)
+    doubled: int = 2 ** min(tries, 10)
+    return min(_SHORTEST_PAUSE * doubled, _LONGEST_PAUSE)

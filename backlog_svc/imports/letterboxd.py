@@ -1,7 +1,7 @@
 """Letterboxd's files: those it gives (watchlist, watched, ratings, diary, reviews) and the one it takes.
 
-https://letterboxd.com/about/importing-data/ describes the latter. It knows films by title and year, or by TMDB's
-or IMDb's id; it separates tags with commas and rates with half to five stars, or one to ten points.
+https://letterboxd.com/about/importing-data/ describes the latter. It knows films by title and year, or by
+TMDB's or IMDb's id; it separates tags with commas and rates with half to five stars, or one to ten points.
 """
 
 from collections.abc import Mapping

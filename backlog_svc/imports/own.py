@@ -10,6 +10,7 @@ Times are ISO 8601 in UTC, to the microsecond. What is empty is left out.
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -32,24 +33,30 @@ VERSION: Final = 1
 END: Final = "\n]}\n"
 
 
+@dataclass(frozen=True, slots=True)
+class Titled:
+    """An entry, and what people call its film."""
+
+    entry: Entry
+    title: str
+    """Empty when unknown."""
+    year: int
+    """Of release; 0 when unknown."""
+
+
 def beginning(now: datetime) -> str:
     """Return what stands before the first entry."""
     head = {"format": FORMAT, "version": VERSION, "exportTime": _time(now)}
     return json.dumps(head)[:-1] + ', "entries": ['
 
 
-def item(entry: Entry, *, title: str, year: int) -> str:
-    """Return an entry as a line of JSON.
-
-    Args:
-        entry: The entry.
-        title: The film's title, for whoever reads the file; empty when unknown.
-        year: Its year of release; 0 when unknown.
-    """
+def item(film: Titled) -> str:
+    """Return an entry as a line of JSON; title and year are for whoever reads the file."""
+    entry = film.entry
     said: dict[str, object] = {
         "movieId": entry.movie_id,
-        "title": title,
-        "year": year,
+        "title": film.title,
+        "year": film.year,
         "status": entry.status,
         "rating": None if entry.half_stars is None else stars(entry.half_stars),
         "note": entry.note,

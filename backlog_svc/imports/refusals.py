@@ -35,7 +35,7 @@ class UnknownFormat(Exception):
 
     def __init__(self) -> None:
         super().__init__(
-            "This is no file of Letterboxd (CSV or zip), IMDb (CSV), Trakt (JSON), TMDB (CSV), nor our own export."
+            "This is no file of Letterboxd (CSV or zip), IMDb, Trakt (JSON) or TMDB, nor our own export."
         )
 
 

@@ -1477,7 +1477,7 @@ class StartImportRequest(_message.Message):
     """The next piece of the file, up to 512 KiB."""
     @_builtins.property
     def languages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """In which languages and where films are looked for: BCP 47 tags, the best first, at most 10."""
+        """In which languages films are looked for: BCP 47 tags, the best first, at most 10. Empty means English."""
 
     def __init__(
         self,
