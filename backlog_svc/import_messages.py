@@ -15,7 +15,6 @@ from backlog_svc.imports.jobs import (
     MOST_CHOICES,
     AttentionRow,
     Choice,
-    ImportNotFound,
     Job,
     JobState,
     RowState,
@@ -28,6 +27,7 @@ from popcorn.backlog.v1 import backlog_pb2
 
 _ROWS_KIND: Final = "backlog.import_rows"
 _MOST_LANGUAGES: Final = 10
+_IMPORT_ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _LANGUAGE: Final = re.compile(r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{1,8}){0,4}")
 
 _STATUSES: Final[Mapping[int, Status]] = {
@@ -141,19 +141,11 @@ async def read_pieces(
             yield message.data
 
 
-def read_import_id(text: str) -> UUID:
-    """Which import.
-
-    Raises:
-        ImportNotFound: It is no id, so there is none of it.
-    """
-    try:
-        import_id = UUID(text)
-    except ValueError:
-        raise ImportNotFound from None
-    if str(import_id) != text:  # one spelling an id
-        raise ImportNotFound
-    return import_id
+def read_import_id(checks: Checks, text: str) -> UUID:
+    """Which import: the field `import_id`."""
+    well_formed = _IMPORT_ID.fullmatch(text) is not None
+    checks.require(well_formed, "import_id", "INVALID_IMPORT_ID", "Must be the id of an import.")
+    return UUID(text) if well_formed else UUID(int=0)
 
 
 def read_row_query(request: backlog_pb2.ListImportRowsRequest, *, tokens: PageTokens) -> RowQuery:
@@ -161,10 +153,10 @@ def read_row_query(request: backlog_pb2.ListImportRowsRequest, *, tokens: PageTo
 
     Raises:
         InvalidInput: With everything that is wrong.
-        ImportNotFound: The id is none.
     """
     checks = Checks()
     user_id = read_user_id(checks, request.user_id)
+    import_id = read_import_id(checks, request.import_id)
     kind = checks.choice(
         "kind",
         request.kind,
@@ -185,7 +177,7 @@ def read_row_query(request: backlog_pb2.ListImportRowsRequest, *, tokens: PageTo
     checks.done()
     return RowQuery(
         user_id=user_id,
-        import_id=read_import_id(request.import_id),
+        import_id=import_id,
         state=state,
         page_size=page_size,
         after=position[0] if position else 0,

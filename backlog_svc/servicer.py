@@ -126,8 +126,9 @@ class BacklogServicer(backlog_pb2_grpc.BacklogServiceServicer):
         """Says how far an import is."""
         checks = Checks()
         user_id = read_user_id(checks, request.user_id)
+        import_id = read_import_id(checks, request.import_id)
         checks.done()
-        job = await self._imports.get(user_id, read_import_id(request.import_id))
+        job = await self._imports.get(user_id, import_id)
         return backlog_pb2.GetImportResponse(job=job_message(job))
 
     async def ListImportRows(
@@ -150,9 +151,9 @@ class BacklogServicer(backlog_pb2_grpc.BacklogServiceServicer):
         """Decides about unsettled lines."""
         checks = Checks()
         user_id = read_user_id(checks, request.user_id)
+        import_id = read_import_id(checks, request.import_id)
         choices = read_choices(checks, request.choices)
         checks.done()
-        import_id = read_import_id(request.import_id)
         job = await self._imports.settle(user_id, import_id, choices, now=self._clock())
         return backlog_pb2.SettleImportResponse(job=job_message(job))
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 SERVICE = pb.DESCRIPTOR.services_by_name["BacklogService"]
 LARGEST_INT32 = 2**31 - 1
+IMPORT_ID = "00000000-0000-4000-8000-000000000000"
+ALL_VALUES_ARE_FINE = {"dry_run", "data", "choices.skip"}
 
 
 def put(user_id: str = "ada", **draft: Any) -> pb.PutEntryRequest:
@@ -38,6 +41,10 @@ def listing(user_id: str = "ada", **more: Any) -> pb.ListEntriesRequest:
 
 def filtered(**filter_fields: Any) -> pb.ListEntriesRequest:
     return listing(filter=pb.EntryFilter(**filter_fields))
+
+
+def settling(user_id: str, choices: Iterable[pb.ImportChoice]) -> pb.SettleImportRequest:
+    return pb.SettleImportRequest(user_id=user_id, import_id=IMPORT_ID, choices=choices)
 
 
 def time(seconds: int, nanos: int = 0) -> Timestamp:
@@ -60,6 +67,11 @@ def user_id_cases() -> Iterator[Case]:
             pb.BatchGetEntriesRequest(user_id=user_id, movie_ids=[603]),
             pb.EraseUserRequest(user_id=user_id),
             pb.ExportUserRequest(user_id=user_id),
+            pb.StartImportRequest(user_id=user_id),
+            pb.GetImportRequest(user_id=user_id, import_id=IMPORT_ID),
+            pb.ListImportRowsRequest(user_id=user_id, import_id=IMPORT_ID),
+            settling(user_id, [pb.ImportChoice(row=1, skip=True)]),
+            pb.ExportEntriesRequest(user_id=user_id),
         ):
             yield Case(request, "user_id", "INVALID_USER_ID")
 
@@ -122,6 +134,56 @@ CASES: Final = [
     ),
     Case(filtered(text="t" * 101), "filter.text", "TOO_LONG"),
     Case(filtered(text="\x00"), "filter.text", "CONTROL_CHARACTER"),
+    *(
+        Case(request, "import_id", "INVALID_IMPORT_ID")
+        for import_id in ("", "1", IMPORT_ID.upper().replace("4", "F"), IMPORT_ID + "0", "\x00", "../" * 12)
+        for request in (
+            pb.GetImportRequest(user_id="ada", import_id=import_id),
+            pb.ListImportRowsRequest(user_id="ada", import_id=import_id),
+            pb.SettleImportRequest(
+                user_id="ada", import_id=import_id, choices=[pb.ImportChoice(row=1, skip=True)]
+            ),
+        )
+    ),
+    *(
+        Case(pb.StartImportRequest(user_id="ada", plain_status=n), "plain_status", "UNKNOWN_VALUE")  # type: ignore[arg-type]
+        for n in (pb.ENTRY_STATUS_WATCHING, pb.ENTRY_STATUS_DROPPED, 5, -1)
+    ),
+    Case(pb.StartImportRequest(user_id="ada", languages=["en"] * 11), "languages", "TOO_MANY"),
+    *(
+        Case(pb.StartImportRequest(user_id="ada", languages=["en", one]), "languages", "INVALID_LANGUAGE")
+        for one in ("", "english language", "e", "en_US", "\x00")
+    ),
+    *(
+        Case(
+            pb.ListImportRowsRequest(user_id="ada", import_id=IMPORT_ID, **{field: value}),  # type: ignore[arg-type]
+            field,
+            reason,
+        )
+        for field, value, reason in (
+            ("kind", 3, "UNKNOWN_VALUE"),
+            ("page_size", -1, "NEGATIVE_PAGE_SIZE"),
+            ("page_token", "AAAA", "INVALID_PAGE_TOKEN"),
+        )
+    ),
+    Case(settling("ada", []), "choices", "REQUIRED"),
+    Case(settling("ada", [pb.ImportChoice(row=n, skip=True) for n in range(1, 52)]), "choices", "TOO_MANY"),
+    Case(settling("ada", [pb.ImportChoice(row=0, skip=True)]), "choices[0].row", "INVALID_ROW"),
+    Case(settling("ada", [pb.ImportChoice(row=1, skip=True)] * 2), "choices[1].row", "DUPLICATE"),
+    *(
+        Case(settling("ada", [pb.ImportChoice(row=1, movie_id=n)]), "choices[0].movie_id", "INVALID_MOVIE_ID")
+        for n in (0, -1)
+    ),
+    Case(
+        settling("ada", [pb.ImportChoice(row=1, movie_id=7, skip=True)]),
+        "choices[0].movie_id",
+        "CONTRADICTION",
+    ),
+    *(
+        Case(pb.ExportEntriesRequest(user_id="ada", format=n), "format", "UNKNOWN_VALUE")  # type: ignore[arg-type]
+        for n in (3, -1)
+    ),
+    Case(pb.ExportEntriesRequest(user_id="ada", status=9), "status", "UNKNOWN_VALUE"),  # type: ignore[arg-type]
     Case(pb.BatchGetEntriesRequest(user_id="ada"), "movie_ids", "REQUIRED"),
     Case(pb.BatchGetEntriesRequest(user_id="ada", movie_ids=range(1, 502)), "movie_ids", "TOO_MANY"),
     Case(pb.BatchGetEntriesRequest(user_id="ada", movie_ids=[1, 0]), "movie_ids[1]", "INVALID_MOVIE_ID"),
@@ -129,7 +191,12 @@ CASES: Final = [
 
 
 async def send(backlog: BacklogServiceAsyncStub, request: Message) -> Any:
-    return await getattr(backlog, type(request).__name__.removesuffix("Request"))(request)
+    call = getattr(backlog, type(request).__name__.removesuffix("Request"))
+    if isinstance(request, pb.StartImportRequest):
+        return await call(iter([request]))
+    if isinstance(request, pb.ExportEntriesRequest):
+        return [message async for message in call(request)]
+    return await call(request)
 
 
 async def refusal(backlog: BacklogServiceAsyncStub, request: Message) -> dict[str, str]:
@@ -227,8 +294,8 @@ def implemented() -> Iterator[str]:
 @pytest.mark.parametrize("rpc", list(implemented()))
 def test_no_field_of_the_contract_is_without_a_bad_value_in_this_table(rpc: str) -> None:
     request = SERVICE.methods_by_name[rpc].input_type
-    tried = {case.field.split("[")[0] for case in CASES if case.request.DESCRIPTOR is request}
-    assert tried == set(fields_of(request))
+    tried = {re.sub(r"\[\d+\]", "", case.field) for case in CASES if case.request.DESCRIPTOR is request}
+    assert set(fields_of(request)) - tried <= ALL_VALUES_ARE_FINE
 
 
 async def test_the_limits_themselves_are_fine(backlog: BacklogServiceAsyncStub, clock: SetClock) -> None:
