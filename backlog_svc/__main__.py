@@ -8,6 +8,9 @@ from backlog_svc.export_store import ExportStore
 from backlog_svc.film_store import FilmStore
 from backlog_svc.import_store import ImportStore
 from backlog_svc.importing import Importing
+from backlog_svc.list_store import ListStore
+from backlog_svc.listing import Listing
+from backlog_svc.lookups import Lookups
 from backlog_svc.migrate import FOLDER, SCHEMA
 from backlog_svc.movies import Movies
 from backlog_svc.refreshing import Refreshing
@@ -32,16 +35,20 @@ MOVIE_SERVICE = movie_pb2.DESCRIPTOR.services_by_name["MovieService"]
 
 def service(
     database: Database,
+    movies: Movies,
     *,
     page_token_key: bytes,
     clock: Clock = utc_now,
     import_arrived: asyncio.Event | None = None,
 ) -> Service:
-    """Builds the service upon its database; `import_arrived` is set when there is one to work off."""
+    """Builds the service upon its database and movie_svc; `import_arrived` is set when there is one to do."""
+    lists = ListStore(database)
+    lookups = Lookups(lists, FilmStore(database), movies, clock=clock)
     imports = ImportStore(database)
     # The generated base answers what is not overridden with UNIMPLEMENTED; its stub calls those abstract.
     servicer = BacklogServicer(  # type: ignore[abstract]
         EntryStore(database),
+        Listing(lists, lookups, clock=clock),
         imports=imports,
         uploads=Uploads(imports, clock=clock, new_id=uuid4, work_arrived=import_arrived or asyncio.Event()),
         exports=ExportStore(database),
@@ -81,6 +88,7 @@ async def main(settings: BacklogSettings) -> None:
             services=[
                 service(
                     database,
+                    movies,
                     page_token_key=settings.page_token_key.get_secret_value().encode(),
                     import_arrived=arrived,
                 )

@@ -20,10 +20,15 @@ from backlog_svc.import_messages import (
 )
 from backlog_svc.import_store import ImportStore
 from backlog_svc.imports.writing import pieces
+from backlog_svc.listing import Listing
 from backlog_svc.messages import (
     entry_message,
     export_struct,
+    list_message,
+    read_batch,
+    read_changes,
     read_draft,
+    read_etag,
     read_list_query,
     read_movie_ids,
     read_user_id,
@@ -44,6 +49,7 @@ class BacklogServicer(backlog_pb2_grpc.BacklogServiceServicer):
     def __init__(
         self,
         store: EntryStore,
+        listing: Listing,
         *,
         imports: ImportStore,
         uploads: Uploads,
@@ -52,6 +58,7 @@ class BacklogServicer(backlog_pb2_grpc.BacklogServiceServicer):
         clock: Clock,
     ) -> None:
         self._store = store
+        self._listing = listing
         self._imports = imports
         self._uploads = uploads
         self._exports = exports
@@ -70,6 +77,33 @@ class BacklogServicer(backlog_pb2_grpc.BacklogServiceServicer):
         entry, added = await self._store.put(user_id, draft, now=now)
         return backlog_pb2.PutEntryResponse(entry=entry_message(entry), added=added)
 
+    async def UpdateEntry(
+        self, request: backlog_pb2.UpdateEntryRequest, _context: Context
+    ) -> backlog_pb2.UpdateEntryResponse:
+        """Changes parts of an entry."""
+        now = self._clock()
+        checks = Checks()
+        user_id = read_user_id(checks, request.user_id)
+        draft, fields = read_changes(checks, request, now=now)
+        etag = read_etag(checks, request.etag)
+        checks.done()
+        entry = await self._store.update(user_id, draft, fields, etag=etag, now=now)
+        return backlog_pb2.UpdateEntryResponse(entry=entry_message(entry))
+
+    async def BatchPutEntries(
+        self, request: backlog_pb2.BatchPutEntriesRequest, _context: Context
+    ) -> backlog_pb2.BatchPutEntriesResponse:
+        """Adds or replaces several entries, all or none."""
+        now = self._clock()
+        checks = Checks()
+        user_id = read_user_id(checks, request.user_id)
+        drafts = read_batch(checks, request.entries, now=now)
+        checks.done()
+        done = await self._store.put_batch(user_id, drafts, now=now)
+        return backlog_pb2.BatchPutEntriesResponse(
+            added=done.added, changed=done.changed, unchanged=done.unchanged
+        )
+
     async def RemoveEntry(
         self, request: backlog_pb2.RemoveEntryRequest, _context: Context
     ) -> backlog_pb2.RemoveEntryResponse:
@@ -85,14 +119,7 @@ class BacklogServicer(backlog_pb2_grpc.BacklogServiceServicer):
     ) -> backlog_pb2.ListEntriesResponse:
         """Gives a page of somebody's backlog."""
         query = read_list_query(Checks(), request, tokens=self._tokens)
-        page = await self._store.page(
-            query.user_id, query.chosen, query.order, after=query.after, size=query.page_size
-        )
-        return backlog_pb2.ListEntriesResponse(
-            entries=map(entry_message, page.entries),
-            next_page_token=query.token_for(page.next, self._tokens),
-            total_size=page.total_size,
-        )
+        return list_message(await self._listing.page(query), query, tokens=self._tokens)
 
     async def BatchGetEntries(
         self, request: backlog_pb2.BatchGetEntriesRequest, _context: Context

@@ -15,6 +15,8 @@ from mesh.clock import Clock
 LARGEST_FILE_BYTES: Final = 32 * 1024 * 1024
 MOST_HELD_BYTES: Final = 4 * LARGEST_FILE_BYTES
 """Over all files that are on their way into this replica."""
+MOST_LET_PASS_BYTES: Final = 2 * LARGEST_FILE_BYTES
+"""Of a file that is refused."""
 
 
 class Uploads:
@@ -69,10 +71,11 @@ class Uploads:
                 size += len(piece)
                 self._held += len(piece)
                 held.append(piece)
-                if size > LARGEST_FILE_BYTES:
-                    raise FileTooLarge(LARGEST_FILE_BYTES)
-                if self._held > MOST_HELD_BYTES:
-                    raise TooManyUploads
+                if size > LARGEST_FILE_BYTES or self._held > MOST_HELD_BYTES:
+                    held.clear()
+                    self._held, size, refused = self._held - size, 0, _refusal(size)
+                    await _let_pass(pieces)
+                    raise refused
             async with self._reading:
                 data = b"".join(held)
                 held.clear()
@@ -90,3 +93,16 @@ class Uploads:
         )
         self._work_arrived.set()
         return job
+
+
+def _refusal(size: int) -> Exception:
+    return FileTooLarge(LARGEST_FILE_BYTES) if size > LARGEST_FILE_BYTES else TooManyUploads()
+
+
+async def _let_pass(pieces: AsyncIterator[bytes]) -> None:
+    """Read on without keeping anything: whoever is still writing when a call ends may miss why it did."""
+    left = MOST_LET_PASS_BYTES
+    async for piece in pieces:
+        left -= len(piece)
+        if left < 0:
+            return

@@ -1,4 +1,4 @@
-"""Films and backlogs, from the two services that know one each. Only `backlog_files` knows their stubs, too."""
+"""Films and backlogs, from the two services that know one each. `backlog_files` alone knows stubs, too."""
 
 from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass
@@ -14,6 +14,11 @@ from popcorn.movie.v1 import movie_pb2, movie_pb2_grpc
 # A page of the backlog is worth showing without films, so films may not use up the caller's whole patience.
 _PATIENCE_WITH_FILMS_SECONDS: Final = 2.0
 _FILMS_SHARE_OF_THE_DEADLINE: Final = 0.7
+
+FALLBACK_REGION: Final = "US"
+"""Where somebody is of whom nothing is known; movie_svc has the same."""
+
+_BY_TITLE: Final = frozenset({backlog_pb2.ENTRY_ORDER_TITLE_ASC, backlog_pb2.ENTRY_ORDER_TITLE_DESC})
 
 _log = structlog.get_logger("gateway.library")
 
@@ -101,16 +106,34 @@ class Library:
     async def page(
         self, request: backlog_pb2.ListEntriesRequest, locale: Awaitable[movie_pb2.Locale]
     ) -> BacklogPage:
-        """Return a page of a backlog with its films: one request to each service, however long the page."""
-        listing = self._backlogs.ListEntries(request)
-        try:
+        """Return a page of a backlog with its films: one request to each service, however long the page.
+
+        Args:
+            request: Which page; where it depends on the reader, their languages and region are filled in.
+            locale: Who reads.
+        """
+        if _depends_on_the_reader(request):
             reader = await locale
-            entries = await listing
-        finally:
-            listing.cancel()
+            request.languages.extend(reader.languages)
+            request.filter.region = reader.region or FALLBACK_REGION
+            entries = await self._backlogs.ListEntries(request)
+        else:
+            listing = self._backlogs.ListEntries(request)
+            try:
+                reader = await locale
+                entries = await listing
+            finally:
+                listing.cancel()
         if not entries.entries:
             return BacklogPage(entries, None)
         return BacklogPage(entries, await self._films([entry.movie_id for entry in entries.entries], reader))
+
+    async def update(
+        self, request: backlog_pb2.UpdateEntryRequest, locale: movie_pb2.Locale
+    ) -> tuple[backlog_pb2.Entry, movie_pb2.BatchGetMoviesResponse | None]:
+        """Change parts of an entry; return it with its film, None when that cannot be had now."""
+        done = await self._backlogs.UpdateEntry(request)
+        return done.entry, await self._films([done.entry.movie_id], locale)
 
     async def _films(
         self, movie_ids: Sequence[int], locale: movie_pb2.Locale
@@ -136,6 +159,10 @@ class Library:
             backlog_pb2.RemoveEntryRequest(user_id=user_id, movie_id=movie_id)
         )
         return done.removed
+
+
+def _depends_on_the_reader(request: backlog_pb2.ListEntriesRequest) -> bool:
+    return bool(request.order in _BY_TITLE or request.filter.text or request.filter.provider_ids)
 
 
 def _patience_with_films() -> float:

@@ -12,9 +12,8 @@ from google.api import httpbody_pb2
 from gateway.account_servicer import user_id_of
 from gateway.accounts import Preferences
 from gateway.backlog_files import LARGEST_EXPORT_BYTES, LARGEST_MESSAGE_BYTES, BacklogFiles
-from gateway.library import BacklogPage, Library
+from gateway.library import Library
 from mesh.checks import Checks
-from mesh.errors import NotImplementedYet
 from mesh.identity import Identity, caller
 from mesh.locale import requested_locale
 from popcorn.backlog.v1 import backlog_pb2
@@ -175,17 +174,23 @@ class LibraryServicer(library_pb2_grpc.LibraryServiceServicer):
             "order_by", request.order_by, backlog_pb2.EntryOrder, default=backlog_pb2.ENTRY_ORDER_ADDED_DESC
         )
         tag = checks.text("tag", request.tag, longest=40)
+        text = checks.text("text", request.text, longest=100)
         _check_film_filters(checks, request)
         page_size, page_token = _paging(checks, request, most=100)
         checks.done()
-        later = ("genre_ids", "max_runtime_minutes", "decade", "provider_ids", "text")
-        if used := [field for field in later if getattr(request, field)]:
-            raise NotImplementedYet(used)
         who = caller()
         page = await self._library.page(
             backlog_pb2.ListEntriesRequest(
                 user_id=who.user_id,
-                filter=backlog_pb2.EntryFilter(status=backlog_pb2.EntryStatus.ValueType(status), tag=tag),
+                filter=backlog_pb2.EntryFilter(
+                    status=backlog_pb2.EntryStatus.ValueType(status),
+                    tag=tag,
+                    genre_ids=request.genre_ids,
+                    max_runtime_minutes=request.max_runtime_minutes,
+                    decade=request.decade,
+                    provider_ids=request.provider_ids,
+                    text=text,
+                ),
                 order=backlog_pb2.EntryOrder.ValueType(order),
                 page_size=page_size,
                 page_token=page_token,
@@ -193,9 +198,10 @@ class LibraryServicer(library_pb2_grpc.LibraryServiceServicer):
             self._reader(who, context),
         )
         return library_pb2.ListBacklogResponse(
-            items=_items(page),
+            items=_items(page.entries.entries, page.films),
             next_page_token=page.entries.next_page_token,
             total_size=page.entries.total_size,
+            undecided_size=page.entries.undecided_size,
             attribution=None if page.films is None else page.films.attribution,
         )
 
@@ -228,6 +234,26 @@ class LibraryServicer(library_pb2_grpc.LibraryServiceServicer):
         return library_pb2.PutBacklogEntryResponse(
             item=library_pb2.BacklogItem(entry=done.entry, movie=film.movie), added=done.added
         )
+
+    async def UpdateBacklogEntry(
+        self, request: library_pb2.UpdateBacklogEntryRequest, context: _Context
+    ) -> library_pb2.UpdateBacklogEntryResponse:
+        """Change parts of an entry."""
+        checks = Checks()
+        # What may be changed, and to what, is for the service that keeps it to say; fields are named alike.
+        draft = backlog_pb2.EntryDraft()
+        draft.CopyFrom(request.entry)
+        draft.movie_id = checks.movie_id("movie_id", request.movie_id)
+        checks.done()
+        who = caller()
+        entry, films = await self._library.update(
+            backlog_pb2.UpdateEntryRequest(
+                user_id=who.user_id, entry=draft, update_mask=request.update_mask, etag=request.etag
+            ),
+            await self._reader(who, context),
+        )
+        [item] = _items([entry], films)
+        return library_pb2.UpdateBacklogEntryResponse(item=item)
 
     async def RemoveBacklogEntry(
         self, request: library_pb2.RemoveBacklogEntryRequest, _context: _Context
@@ -481,19 +507,20 @@ def _check_film_filters(checks: Checks, request: library_pb2.ListBacklogRequest)
         "INVALID_DECADE",
         "Must be the first year of a decade, such as 1990, or 0 for any.",
     )
-    checks.text("text", request.text, longest=100)
 
 
-def _items(page: BacklogPage) -> list[library_pb2.BacklogItem]:
-    """Return the entries of a page with their films, or why a film is missing."""
+def _items(
+    entries: Iterable[backlog_pb2.Entry], found: movie_pb2.BatchGetMoviesResponse | None
+) -> list[library_pb2.BacklogItem]:
+    """Return entries with their films, or why a film is missing."""
     unavailable = movie_pb2.MissingMovie.CAUSE_UNAVAILABLE
-    films = {} if page.films is None else {film.id: film for film in page.films.movies}
-    causes = {} if page.films is None else {film.movie_id: film.cause for film in page.films.missing}
+    films = {} if found is None else {film.id: film for film in found.movies}
+    causes = {} if found is None else {film.movie_id: film.cause for film in found.missing}
     return [
         library_pb2.BacklogItem(entry=entry, movie=films[entry.movie_id])
         if entry.movie_id in films
         else library_pb2.BacklogItem(entry=entry, movie_missing=causes.get(entry.movie_id, unavailable))
-        for entry in page.entries.entries
+        for entry in entries
     ]
 
 

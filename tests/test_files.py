@@ -7,7 +7,7 @@ import csv
 import io
 import json
 import zipfile
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -47,7 +47,7 @@ def metadata(rest: httpx.AsyncClient) -> tuple[tuple[str, str], ...]:
     return (("authorization", rest.headers["authorization"]),)
 
 
-async def imported(rest: httpx.AsyncClient, file: bytes | str, **query: object) -> dict[str, Any]:
+async def imported(rest: httpx.AsyncClient, file: bytes | str, **query: str) -> dict[str, Any]:
     """What an import has come to once it is done."""
     answer = await rest.post("/v1/backlog:import", content=file, params=query)
     assert answer.status_code == 200, answer.text
@@ -71,7 +71,9 @@ def zipped(files: dict[str, str]) -> bytes:
     return made.getvalue()
 
 
-async def test_letterboxds_archive_comes_in_and_a_second_time_changes_nothing(rest: httpx.AsyncClient) -> None:
+async def test_letterboxds_archive_comes_in_and_again_changes_nothing(
+    rest: httpx.AsyncClient,
+) -> None:
     tried = await imported(rest, zipped(ZIPPED), dryRun="true")
     assert counts(tried) == {"dryRun": True, "films": 2, "done": 2, "added": 2}
     assert (await rest.get("/v1/backlog")).json()["totalSize"] == 0
@@ -85,7 +87,9 @@ async def test_letterboxds_archive_comes_in_and_a_second_time_changes_nothing(re
     assert {item["entry"]["source"] for item in listed} == {"ENTRY_SOURCE_IMPORT"}
     again = await imported(rest, zipped(ZIPPED))
     assert counts(again) == {"films": 2, "done": 2, "unchanged": 2}
-    assert (await rest.get("/v1/backlog", params={"orderBy": "ENTRY_ORDER_ADDED_ASC"})).json()["items"] == listed
+    assert (await rest.get("/v1/backlog", params={"orderBy": "ENTRY_ORDER_ADDED_ASC"})).json()[
+        "items"
+    ] == listed
 
 
 async def test_what_is_not_clear_waits_to_be_settled(rest: httpx.AsyncClient) -> None:
@@ -111,7 +115,7 @@ async def test_what_is_not_clear_waits_to_be_settled(rest: httpx.AsyncClient) ->
     assert (await rest.get("/v1/backlog")).json()["items"][0]["entry"]["movieId"] == 348
 
 
-def pieces(file: bytes) -> Iterable[library_pb2.ImportBacklogRequest]:
+def pieces(file: bytes) -> Iterator[library_pb2.ImportBacklogRequest]:
     yield library_pb2.ImportBacklogRequest(plain_status=backlog_pb2.ENTRY_STATUS_WATCHED)
     for begin in range(0, len(file), 100_000):
         piece = library_pb2.ImportBacklogRequest()

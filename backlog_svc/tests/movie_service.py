@@ -29,6 +29,8 @@ class ScriptedMovies(movie_pb2_grpc.MovieServiceServicer):
     subscriptions: dict[tuple[int, str], list[int]] = field(default_factory=dict)
     """Provider ids by film and region."""
     unavailable: set[int] = field(default_factory=set)
+    nothing: bool = False
+    """Answers, and has no film just now."""
     away: bool = False
     seconds: float = 0.0
     """How long an answer takes."""
@@ -44,7 +46,7 @@ class ScriptedMovies(movie_pb2_grpc.MovieServiceServicer):
             await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
         answer = movie_pb2.BatchGetMoviesResponse()
         for movie_id in request.movie_ids:
-            if movie_id in self.unavailable:
+            if self.nothing or movie_id in self.unavailable:
                 answer.missing.add(movie_id=movie_id, cause=_MISSING.CAUSE_UNAVAILABLE)
             elif movie_id >= 900_000:
                 answer.missing.add(movie_id=movie_id, cause=_MISSING.CAUSE_NOT_FOUND)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -35,6 +35,21 @@ def put(user_id: str = "ada", **draft: Any) -> pb.PutEntryRequest:
     return pb.PutEntryRequest(user_id=user_id, entry=pb.EntryDraft(**{"movie_id": 603, **draft}))
 
 
+def update(
+    user_id: str = "ada", mask: Sequence[str] = (), etag: str = "", **draft: Any
+) -> pb.UpdateEntryRequest:
+    request = pb.UpdateEntryRequest(
+        user_id=user_id, entry=pb.EntryDraft(**{"movie_id": 603, **draft}), etag=etag
+    )
+    request.update_mask.paths.extend(mask)
+    return request
+
+
+def batch(user_id: str = "ada", *drafts: pb.EntryDraft, **draft: Any) -> pb.BatchPutEntriesRequest:
+    given = drafts or (pb.EntryDraft(**{"movie_id": 603, **draft}),)
+    return pb.BatchPutEntriesRequest(user_id=user_id, entries=given)
+
+
 def listing(user_id: str = "ada", **more: Any) -> pb.ListEntriesRequest:
     return pb.ListEntriesRequest(user_id=user_id, **more)
 
@@ -62,6 +77,8 @@ def user_id_cases() -> Iterator[Case]:
     for user_id in ("", "a" * 65, "a b", "a/b", "ada\x00", "ada\n", "ädä", "a;b", "a'--", "../ada"):
         for request in (
             put(user_id),
+            update(user_id),
+            batch(user_id),
             pb.RemoveEntryRequest(user_id=user_id, movie_id=603),
             listing(user_id),
             pb.BatchGetEntriesRequest(user_id=user_id, movie_ids=[603]),
@@ -110,6 +127,43 @@ CASES: Final = [
         )
     ),
     *(
+        Case(request, "entry.note", "TOO_LONG")
+        for request in (update(note="n" * 1025), update(mask=["note"], note="n" * 1025))
+    ),
+    *(Case(update(movie_id=n), "entry.movie_id", "INVALID_MOVIE_ID") for n in (0, -1)),
+    Case(update(status=5), "entry.status", "UNKNOWN_VALUE"),
+    Case(update(mask=["*"], rating=4.3), "entry.rating", "INVALID_RATING"),
+    Case(update(mask=["tags"], tags=["t" * 41]), "entry.tags[0]", "TOO_LONG"),
+    Case(update(mask=["watch_time"], watch_time=time(253_402_300_799)), "entry.watch_time", "IN_THE_FUTURE"),
+    *(
+        Case(update(mask=["note", path]), "update_mask.paths[1]", "UNKNOWN_FIELD")
+        for path in (
+            "source",
+            "movie_id",
+            "entry.note",
+            "add_time",
+            "etag",
+            "Note",
+            "user_id",
+            "",
+            "\x00",
+            "**",
+        )
+    ),
+    Case(update(mask=["note"] * 7), "update_mask.paths", "TOO_MANY"),
+    Case(update(etag="e" * 65), "etag", "TOO_LONG"),
+    Case(update(etag="\x00"), "etag", "CONTROL_CHARACTER"),
+    Case(pb.BatchPutEntriesRequest(user_id="ada"), "entries", "REQUIRED"),
+    Case(batch("ada", *(pb.EntryDraft(movie_id=n) for n in range(1, 502))), "entries", "TOO_MANY"),
+    Case(batch("ada", *(pb.EntryDraft(movie_id=n) for n in (7, 8, 7))), "entries[2].movie_id", "REPEATED"),
+    Case(batch(movie_id=0), "entries[0].movie_id", "INVALID_MOVIE_ID"),
+    Case(batch(status=5), "entries[0].status", "UNKNOWN_VALUE"),
+    Case(batch(source=4), "entries[0].source", "UNKNOWN_VALUE"),
+    Case(batch(note="\x00"), "entries[0].note", "CONTROL_CHARACTER"),
+    Case(batch(rating=5.5), "entries[0].rating", "INVALID_RATING"),
+    Case(batch(tags=[""]), "entries[0].tags[0]", "REQUIRED"),
+    Case(batch(watch_time=time(0, -1)), "entries[0].watch_time", "INVALID_TIME"),
+    *(
         Case(pb.RemoveEntryRequest(user_id="ada", movie_id=n), "movie_id", "INVALID_MOVIE_ID")
         for n in (0, -1, -(2**31))
     ),
@@ -131,6 +185,11 @@ CASES: Final = [
     *(
         Case(filtered(provider_ids=[8], region=region), "filter.region", "INVALID_REGION")
         for region in ("", "gb", "GBR", "G\x00", "1")
+    ),
+    Case(listing(languages=["de"] * 11), "languages", "TOO_MANY"),
+    *(
+        Case(listing(languages=["en", tag]), "languages[1]", "INVALID_LANGUAGE")
+        for tag in ("", "d", "de_AT", "german-", "\x00", "de-Aaaaaaaaa")
     ),
     Case(filtered(text="t" * 101), "filter.text", "TOO_LONG"),
     Case(filtered(text="\x00"), "filter.text", "CONTROL_CHARACTER"),
@@ -238,6 +297,14 @@ async def test_a_bad_field_is_named_with_its_reason_and_no_other_is(
                 *("entry.tags[0]", "entry.tags[1]", "entry.watch_time", "entry.source"),
             },
         ),
+        (
+            update("", mask=["source", "*"], etag="\x00", note="\x00", rating=9),
+            {"user_id", "update_mask.paths[0]", "etag", "entry.note", "entry.rating"},
+        ),
+        (
+            batch("", pb.EntryDraft(note="\x00"), pb.EntryDraft(movie_id=7, rating=9)),
+            {"user_id", "entries[0].movie_id", "entries[0].note", "entries[1].rating"},
+        ),
         (pb.RemoveEntryRequest(), {"user_id", "movie_id"}),
         (
             listing(
@@ -255,18 +322,19 @@ async def test_a_bad_field_is_named_with_its_reason_and_no_other_is(
                 order=99,
                 page_size=-1,
                 page_token="x",
+                languages=["?"],
             ),
             {
                 *("user_id", "filter.status", "filter.tag", "filter.genre_ids", "filter.max_runtime_minutes"),
                 *("filter.decade", "filter.provider_ids", "filter.region", "filter.text"),
-                *("order", "page_size", "page_token"),
+                *("order", "page_size", "page_token", "languages[0]"),
             },
         ),
         (pb.BatchGetEntriesRequest(movie_ids=[0, 7, -7]), {"user_id", "movie_ids[0]", "movie_ids[2]"}),
         (pb.EraseUserRequest(), {"user_id"}),
         (pb.ExportUserRequest(), {"user_id"}),
     ],
-    ids=["PutEntry", "RemoveEntry", "ListEntries", "BatchGetEntries", "EraseUser", "ExportUser"],
+    ids=lambda value: type(value).__name__.removesuffix("Request"),
 )
 async def test_every_bad_field_is_named_at_once(
     backlog: BacklogServiceAsyncStub, request_: Message, fields: set[str]
@@ -295,7 +363,10 @@ def implemented() -> Iterator[str]:
 def test_no_field_of_the_contract_is_without_a_bad_value_in_this_table(rpc: str) -> None:
     request = SERVICE.methods_by_name[rpc].input_type
     tried = {re.sub(r"\[\d+\]", "", case.field) for case in CASES if case.request.DESCRIPTOR is request}
-    assert set(fields_of(request)) - tried <= ALL_VALUES_ARE_FINE
+    tried -= {field.name for field in request.fields if field.message_type and field.is_repeated}
+    if rpc == "UpdateEntry":
+        tried.add("entry.source")  # not looked at: how an entry came to be does not change
+    assert tried == set(fields_of(request)) - ALL_VALUES_ARE_FINE
 
 
 async def test_the_limits_themselves_are_fine(backlog: BacklogServiceAsyncStub, clock: SetClock) -> None:
@@ -346,31 +417,3 @@ async def test_page_size_has_a_default_and_a_cap(
     assert len(page.entries) == given
     assert page.next_page_token
     assert page.total_size == 103
-
-
-@pytest.mark.parametrize(
-    ("request_", "field"),
-    [
-        (filtered(genre_ids=[18]), "filter.genre_ids"),
-        (filtered(max_runtime_minutes=90), "filter.max_runtime_minutes"),
-        (filtered(decade=1990), "filter.decade"),
-        (filtered(provider_ids=[8], region="GB"), "filter.provider_ids"),
-        (filtered(text="matrix"), "filter.text"),
-        *(
-            (listing(order=order), "order")
-            for order in range(pb.ENTRY_ORDER_RELEASE_DATE_DESC, pb.ENTRY_ORDER_POPULARITY_ASC + 1)
-        ),
-        (filtered(decade=1990, text="matrix"), "filter.decade, filter.text"),
-    ],
-)
-async def test_what_takes_facts_about_films_is_said_to_be_missing(
-    backlog: BacklogServiceAsyncStub, request_: Message, field: str
-) -> None:
-    with pytest.raises(grpc.aio.AioRpcError) as raised:
-        await send(backlog, request_)
-    assert raised.value.code() is grpc.StatusCode.UNIMPLEMENTED
-    status = status_of(raised.value)
-    assert status is not None
-    info = error_details_pb2.ErrorInfo()
-    assert status.details[0].Unpack(info)
-    assert (info.reason, dict(info.metadata)) == ("NOT_IMPLEMENTED", {"field": field})

@@ -15,6 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from backlog_svc.__main__ import service
 from backlog_svc.migrate import FOLDER, SCHEMA
+from backlog_svc.movies import Movies
 from backlog_svc.tests.conftest import KEY
 from dev.postgres import Postgres
 from mesh.errors import reason_of, status_of
@@ -44,12 +45,12 @@ def own_postgres(tmp_path: Path) -> Iterator[Postgres]:
 
 
 @asynccontextmanager
-async def serving(postgres: Postgres) -> AsyncIterator[grpc.aio.Channel]:
+async def serving(postgres: Postgres, movies: Movies) -> AsyncIterator[grpc.aio.Channel]:
     """A channel to the service upon that server."""
     database = Database(postgres.url, application="tests")
     await database.start()
     async with (
-        Server([service(database, page_token_key=KEY)], listen="127.0.0.1:0") as server,
+        Server([service(database, movies, page_token_key=KEY)], listen="127.0.0.1:0") as server,
         grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
     ):
         yield channel
@@ -97,10 +98,11 @@ def assert_unavailable(error: grpc.aio.AioRpcError) -> None:
 
 async def test_the_service_starts_without_postgresql_and_serves_as_soon_as_it_is_there(
     own_postgres: Postgres,
+    movies: Movies,
 ) -> None:
     await migrate(own_postgres.url, schema=SCHEMA, folder=FOLDER)
     await asyncio.to_thread(own_postgres.stop)
-    async with serving(own_postgres) as channel:
+    async with serving(own_postgres, movies) as channel:
         backlog = BacklogServiceStub(channel)
         await health_becomes(channel, NOT_SERVING)
         await says_unavailable(backlog)
@@ -111,9 +113,10 @@ async def test_the_service_starts_without_postgresql_and_serves_as_soon_as_it_is
 
 async def test_a_killed_postgresql_costs_typed_errors_and_nothing_that_was_acknowledged(
     own_postgres: Postgres,
+    movies: Movies,
 ) -> None:
     await migrate(own_postgres.url, schema=SCHEMA, folder=FOLDER)
-    async with serving(own_postgres) as channel:
+    async with serving(own_postgres, movies) as channel:
         backlog = BacklogServiceStub(channel)
         await health_becomes(channel, SERVING)
         loop = asyncio.get_running_loop()

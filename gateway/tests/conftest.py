@@ -20,10 +20,11 @@ from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
 
 from gateway import keys
-from gateway.__main__ import build_deletions, running_in_background, services
+from gateway.__main__ import build_deletions, services
 from gateway.migrate import FOLDER, SCHEMA
 from gateway.session_store import SessionStore
 from gateway.settings import GatewaySettings
+from mesh.background import running_in_background
 from mesh.channels import open_channel
 from mesh.migrations import migrate
 from mesh.postgres import Database
@@ -277,6 +278,12 @@ class ScriptedBacklogs(backlog_pb2_grpc.BacklogServiceServicer):
         self.entries[request.entry.movie_id] = entry(request.entry.movie_id, request.entry.note)
         return backlog_pb2.PutEntryResponse(entry=self.entries[request.entry.movie_id], added=added)
 
+    async def UpdateEntry(
+        self, request: backlog_pb2.UpdateEntryRequest, context: object
+    ) -> backlog_pb2.UpdateEntryResponse:
+        await self.script.note(request)
+        return backlog_pb2.UpdateEntryResponse(entry=entry(request.entry.movie_id, request.entry.note))
+
     async def RemoveEntry(
         self, request: backlog_pb2.RemoveEntryRequest, context: object
     ) -> backlog_pb2.RemoveEntryResponse:
@@ -288,7 +295,10 @@ class ScriptedBacklogs(backlog_pb2_grpc.BacklogServiceServicer):
     ) -> backlog_pb2.ListEntriesResponse:
         await self.script.note(request)
         return backlog_pb2.ListEntriesResponse(
-            entries=self.entries.values(), next_page_token="more", total_size=len(self.entries)
+            entries=self.entries.values(),
+            next_page_token="more",
+            total_size=len(self.entries),
+            undecided_size=3,
         )
 
     async def BatchGetEntries(

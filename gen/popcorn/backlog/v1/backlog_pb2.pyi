@@ -113,16 +113,20 @@ class _EntryOrderEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EntryOrder
     ENTRY_ORDER_RUNTIME_ASC: _EntryOrder.ValueType  # 10
     """The shortest film first."""
     ENTRY_ORDER_TITLE_DESC: _EntryOrder.ValueType  # 11
-    """By title, Z first."""
+    """By title, Z first: the title in the reader's languages, or the English one where that is not known yet. Case and
+    accents do not matter, nor does what comes after the first 50 characters.
+    """
     ENTRY_ORDER_TITLE_ASC: _EntryOrder.ValueType  # 12
-    """By title, A first."""
+    """By title, A first; as above."""
     ENTRY_ORDER_POPULARITY_DESC: _EntryOrder.ValueType  # 13
     """The most popular film first."""
     ENTRY_ORDER_POPULARITY_ASC: _EntryOrder.ValueType  # 14
     """The least popular film first."""
 
 class EntryOrder(_EntryOrder, metaclass=_EntryOrderEnumTypeWrapper):
-    """How a list of entries is ordered. Entries that compare equal are ordered by film id, so the order is total."""
+    """How a list of entries is ordered. Entries that compare equal are ordered by film id, so the order is total. Entries
+    that lack what is compared come at the end of either direction.
+    """
 
 ENTRY_ORDER_UNSPECIFIED: EntryOrder.ValueType  # 0
 """ENTRY_ORDER_ADDED_DESC."""
@@ -147,9 +151,11 @@ ENTRY_ORDER_RUNTIME_DESC: EntryOrder.ValueType  # 9
 ENTRY_ORDER_RUNTIME_ASC: EntryOrder.ValueType  # 10
 """The shortest film first."""
 ENTRY_ORDER_TITLE_DESC: EntryOrder.ValueType  # 11
-"""By title, Z first."""
+"""By title, Z first: the title in the reader's languages, or the English one where that is not known yet. Case and
+accents do not matter, nor does what comes after the first 50 characters.
+"""
 ENTRY_ORDER_TITLE_ASC: EntryOrder.ValueType  # 12
-"""By title, A first."""
+"""By title, A first; as above."""
 ENTRY_ORDER_POPULARITY_DESC: EntryOrder.ValueType  # 13
 """The most popular film first."""
 ENTRY_ORDER_POPULARITY_ASC: EntryOrder.ValueType  # 14
@@ -407,20 +413,25 @@ class EntryFilter(_message.Message):
     tag: _builtins.str
     """Only with this tag, spelled exactly so."""
     max_runtime_minutes: _builtins.int
-    """Only films at most this long, in minutes. 0 means any."""
+    """Only films at most this long, in minutes. 0 means any. A film whose length TMDB does not know does not pass."""
     decade: _builtins.int
-    """Only films of this decade, by its first year (1990). 0 means any."""
+    """Only films of this decade, by its first year (1990). 0 means any. A film without a release date does not pass."""
     region: _builtins.str
     """The region for `provider_ids`, ISO 3166-1 alpha-2."""
     text: _builtins.str
-    """Only entries whose title, note or tags have this text, up to 100 characters."""
+    """Only entries that have this text, up to 100 characters, in the film's title (in English, in its own language, in the
+    reader's, and in any other that is known), the note or a tag. Case and accents do not matter; no character is
+    special.
+    """
     @_builtins.property
     def genre_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Only films that have all of these TMDB genres. At most 10."""
 
     @_builtins.property
     def provider_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Only films that one of these TMDB providers has by subscription in `region`. At most 20."""
+        """Only films that one of these TMDB providers has by subscription in `region`. At most 20. What is known of a region
+        is up to a week old.
+        """
 
     def __init__(
         self,
@@ -514,11 +525,15 @@ class UpdateEntryRequest(_message.Message):
     """The etag of the entry that was read. Empty changes it in any case."""
     @_builtins.property
     def entry(self) -> Global___EntryDraft:
-        """The film, and the new values of the fields that `update_mask` names."""
+        """The film, and the new values of the fields that `update_mask` names. An entry that is or becomes
+        ENTRY_STATUS_WATCHED without a watch time has the time of the update.
+        """
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Which fields to change: status, note, rating, tags, watch_time."""
+        """Which fields to change: status, note, rating, tags, watch_time; `*` for all of them. Without a mask those that are
+        set in `entry`.
+        """
 
     def __init__(
         self,
@@ -619,6 +634,7 @@ class ListEntriesRequest(_message.Message):
     ORDER_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    LANGUAGES_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """Whose backlog: a user id."""
     order: Global___EntryOrder.ValueType
@@ -626,10 +642,18 @@ class ListEntriesRequest(_message.Message):
     page_size: _builtins.int
     """How many at most. 0 means 20; more than 100 means 100."""
     page_token: _builtins.str
-    """Where to go on, from `next_page_token`; everything else must be as it was. Empty means from the start."""
+    """Where to go on, from `next_page_token`; everything else must be as it was, but `page_size`. Empty means from the
+    start.
+    """
     @_builtins.property
     def filter(self) -> Global___EntryFilter:
         """Which entries."""
+
+    @_builtins.property
+    def languages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The languages the reader likes to see titles in, BCP 47, the best first. At most 10, of which three count. They
+        matter to an order by title and to a filter by text. Empty means English.
+        """
 
     def __init__(
         self,
@@ -639,10 +663,11 @@ class ListEntriesRequest(_message.Message):
         order: Global___EntryOrder.ValueType = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        languages: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "order", b"order", "page_size", b"page_size", "page_token", b"page_token", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "languages", b"languages", "order", b"order", "page_size", b"page_size", "page_token", b"page_token", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -657,10 +682,15 @@ class ListEntriesResponse(_message.Message):
     ENTRIES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     TOTAL_SIZE_FIELD_NUMBER: _builtins.int
+    UNDECIDED_SIZE_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """For the next page. Empty on the last."""
     total_size: _builtins.int
     """How many entries pass the filter now, over all pages. Exact."""
+    undecided_size: _builtins.int
+    """How many more might pass: nothing speaks against them, but something that decides about their films is not known yet.
+    They are neither on a page nor in `total_size`. Asking for the first page again later finds out.
+    """
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___Entry]:
         """The entries."""
@@ -671,10 +701,11 @@ class ListEntriesResponse(_message.Message):
         entries: _abc.Iterable[Global___Entry] | None = ...,
         next_page_token: _builtins.str = ...,
         total_size: _builtins.int = ...,
+        undecided_size: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "next_page_token", b"next_page_token", "total_size", b"total_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "next_page_token", b"next_page_token", "total_size", b"total_size", "undecided_size", b"undecided_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

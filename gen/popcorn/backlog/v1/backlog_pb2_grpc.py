@@ -137,8 +137,8 @@ class BacklogServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateEntry(self, request, context):
-        """Changes parts of an entry. NOT_FOUND (ENTRY_NOT_FOUND) without one; ABORTED (ENTRY_CHANGED) when `etag` is set and
-        somebody else was faster.
+        """Changes parts of an entry, all of them or none. NOT_FOUND (ENTRY_NOT_FOUND) without one; ABORTED (ENTRY_CHANGED) when
+        `etag` is set and somebody else was faster.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -154,6 +154,10 @@ class BacklogServiceServicer:
     def ListEntries(self, request, context):
         """One page of somebody's backlog. Entries that are there all the time appear exactly once, whatever is added or
         removed between two pages.
+
+        What a filter or an order needs to know of films is kept beside the entries and at most some days old. A film that
+        has just come in, a language or a region that nobody has asked about: the first page looks those up for up to a
+        second. What is not known even then is not taken for a no: see `undecided_size`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -167,7 +171,8 @@ class BacklogServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def BatchPutEntries(self, request, context):
-        """Adds or replaces up to 500 entries at once, all or none: what an import needs.
+        """Adds or replaces up to 500 entries at once, all or none: what an import needs. An entry that says the same already
+        is not touched, so doing it twice changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

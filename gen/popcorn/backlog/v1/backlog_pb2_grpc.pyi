@@ -42,19 +42,25 @@ class BacklogServiceStub:
     update time. Whether the film exists is the caller's business.
     """
     UpdateEntry: _grpc.UnaryUnaryMultiCallable[_backlog_pb2.UpdateEntryRequest, _backlog_pb2.UpdateEntryResponse]
-    """Changes parts of an entry. NOT_FOUND (ENTRY_NOT_FOUND) without one; ABORTED (ENTRY_CHANGED) when `etag` is set and
-    somebody else was faster.
+    """Changes parts of an entry, all of them or none. NOT_FOUND (ENTRY_NOT_FOUND) without one; ABORTED (ENTRY_CHANGED) when
+    `etag` is set and somebody else was faster.
     """
     RemoveEntry: _grpc.UnaryUnaryMultiCallable[_backlog_pb2.RemoveEntryRequest, _backlog_pb2.RemoveEntryResponse]
     """Takes a film out of a backlog. Removing what is not there is fine, and the answer says so."""
     ListEntries: _grpc.UnaryUnaryMultiCallable[_backlog_pb2.ListEntriesRequest, _backlog_pb2.ListEntriesResponse]
     """One page of somebody's backlog. Entries that are there all the time appear exactly once, whatever is added or
     removed between two pages.
+
+    What a filter or an order needs to know of films is kept beside the entries and at most some days old. A film that
+    has just come in, a language or a region that nobody has asked about: the first page looks those up for up to a
+    second. What is not known even then is not taken for a no: see `undecided_size`.
     """
     BatchGetEntries: _grpc.UnaryUnaryMultiCallable[_backlog_pb2.BatchGetEntriesRequest, _backlog_pb2.BatchGetEntriesResponse]
     """The entries somebody has for up to 500 given films."""
     BatchPutEntries: _grpc.UnaryUnaryMultiCallable[_backlog_pb2.BatchPutEntriesRequest, _backlog_pb2.BatchPutEntriesResponse]
-    """Adds or replaces up to 500 entries at once, all or none: what an import needs."""
+    """Adds or replaces up to 500 entries at once, all or none: what an import needs. An entry that says the same already
+    is not touched, so doing it twice changes nothing.
+    """
     GetStats: _grpc.UnaryUnaryMultiCallable[_backlog_pb2.GetStatsRequest, _backlog_pb2.GetStatsResponse]
     """Somebody's backlog in numbers."""
     IntersectBacklogs: _grpc.UnaryUnaryMultiCallable[_backlog_pb2.IntersectBacklogsRequest, _backlog_pb2.IntersectBacklogsResponse]
@@ -100,19 +106,25 @@ class BacklogServiceAsyncStub(BacklogServiceStub):
     update time. Whether the film exists is the caller's business.
     """
     UpdateEntry: _aio.UnaryUnaryMultiCallable[_backlog_pb2.UpdateEntryRequest, _backlog_pb2.UpdateEntryResponse]  # type: ignore[assignment]
-    """Changes parts of an entry. NOT_FOUND (ENTRY_NOT_FOUND) without one; ABORTED (ENTRY_CHANGED) when `etag` is set and
-    somebody else was faster.
+    """Changes parts of an entry, all of them or none. NOT_FOUND (ENTRY_NOT_FOUND) without one; ABORTED (ENTRY_CHANGED) when
+    `etag` is set and somebody else was faster.
     """
     RemoveEntry: _aio.UnaryUnaryMultiCallable[_backlog_pb2.RemoveEntryRequest, _backlog_pb2.RemoveEntryResponse]  # type: ignore[assignment]
     """Takes a film out of a backlog. Removing what is not there is fine, and the answer says so."""
     ListEntries: _aio.UnaryUnaryMultiCallable[_backlog_pb2.ListEntriesRequest, _backlog_pb2.ListEntriesResponse]  # type: ignore[assignment]
     """One page of somebody's backlog. Entries that are there all the time appear exactly once, whatever is added or
     removed between two pages.
+
+    What a filter or an order needs to know of films is kept beside the entries and at most some days old. A film that
+    has just come in, a language or a region that nobody has asked about: the first page looks those up for up to a
+    second. What is not known even then is not taken for a no: see `undecided_size`.
     """
     BatchGetEntries: _aio.UnaryUnaryMultiCallable[_backlog_pb2.BatchGetEntriesRequest, _backlog_pb2.BatchGetEntriesResponse]  # type: ignore[assignment]
     """The entries somebody has for up to 500 given films."""
     BatchPutEntries: _aio.UnaryUnaryMultiCallable[_backlog_pb2.BatchPutEntriesRequest, _backlog_pb2.BatchPutEntriesResponse]  # type: ignore[assignment]
-    """Adds or replaces up to 500 entries at once, all or none: what an import needs."""
+    """Adds or replaces up to 500 entries at once, all or none: what an import needs. An entry that says the same already
+    is not touched, so doing it twice changes nothing.
+    """
     GetStats: _aio.UnaryUnaryMultiCallable[_backlog_pb2.GetStatsRequest, _backlog_pb2.GetStatsResponse]  # type: ignore[assignment]
     """Somebody's backlog in numbers."""
     IntersectBacklogs: _aio.UnaryUnaryMultiCallable[_backlog_pb2.IntersectBacklogsRequest, _backlog_pb2.IntersectBacklogsResponse]  # type: ignore[assignment]
@@ -167,8 +179,8 @@ class BacklogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _backlog_pb2.UpdateEntryRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_backlog_pb2.UpdateEntryResponse, _abc.Awaitable[_backlog_pb2.UpdateEntryResponse]]:
-        """Changes parts of an entry. NOT_FOUND (ENTRY_NOT_FOUND) without one; ABORTED (ENTRY_CHANGED) when `etag` is set and
-        somebody else was faster.
+        """Changes parts of an entry, all of them or none. NOT_FOUND (ENTRY_NOT_FOUND) without one; ABORTED (ENTRY_CHANGED) when
+        `etag` is set and somebody else was faster.
         """
 
     @_abc_1.abstractmethod
@@ -187,6 +199,10 @@ class BacklogServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_backlog_pb2.ListEntriesResponse, _abc.Awaitable[_backlog_pb2.ListEntriesResponse]]:
         """One page of somebody's backlog. Entries that are there all the time appear exactly once, whatever is added or
         removed between two pages.
+
+        What a filter or an order needs to know of films is kept beside the entries and at most some days old. A film that
+        has just come in, a language or a region that nobody has asked about: the first page looks those up for up to a
+        second. What is not known even then is not taken for a no: see `undecided_size`.
         """
 
     @_abc_1.abstractmethod
@@ -203,7 +219,9 @@ class BacklogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _backlog_pb2.BatchPutEntriesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_backlog_pb2.BatchPutEntriesResponse, _abc.Awaitable[_backlog_pb2.BatchPutEntriesResponse]]:
-        """Adds or replaces up to 500 entries at once, all or none: what an import needs."""
+        """Adds or replaces up to 500 entries at once, all or none: what an import needs. An entry that says the same already
+        is not touched, so doing it twice changes nothing.
+        """
 
     @_abc_1.abstractmethod
     def GetStats(

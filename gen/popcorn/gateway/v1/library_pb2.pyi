@@ -554,24 +554,26 @@ class ListBacklogRequest(_message.Message):
     tag: _builtins.str
     """Only with this tag, spelled exactly so."""
     max_runtime_minutes: _builtins.int
-    """Only films at most this long, in minutes. 0 means any. Answers UNIMPLEMENTED so far."""
+    """Only films at most this long, in minutes. 0 means any. A film whose length TMDB does not know does not pass."""
     decade: _builtins.int
-    """Only films of this decade, by its first year (1990). 0 means any. Answers UNIMPLEMENTED so far."""
+    """Only films of this decade, by its first year (1990). 0 means any. A film without a release date does not pass."""
     text: _builtins.str
-    """Only entries whose title, note or tags have this text, up to 100 characters. Answers UNIMPLEMENTED so far."""
+    """Only entries that have this text, up to 100 characters, in the film's title, the note or a tag. Case and accents do
+    not matter; no character is special.
+    """
     page_size: _builtins.int
     """How many at most. 0 means 20; more than 100 means 100."""
     page_token: _builtins.str
-    """Where to go on, from `next_page_token`; everything else must be as it was. Empty means from the start."""
+    """Where to go on, from `next_page_token`; everything else must be as it was, but `page_size`. Empty means from the
+    start.
+    """
     @_builtins.property
     def genre_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Only films that have all of these TMDB genres. At most 10. Answers UNIMPLEMENTED so far."""
+        """Only films that have all of these TMDB genres. At most 10."""
 
     @_builtins.property
     def provider_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Only films that one of these TMDB providers has by subscription in the caller's region. At most 20. Answers
-        UNIMPLEMENTED so far.
-        """
+        """Only films that one of these TMDB providers has by subscription in the caller's region. At most 20."""
 
     def __init__(
         self,
@@ -605,10 +607,15 @@ class ListBacklogResponse(_message.Message):
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     TOTAL_SIZE_FIELD_NUMBER: _builtins.int
     ATTRIBUTION_FIELD_NUMBER: _builtins.int
+    UNDECIDED_SIZE_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """For the next page. Empty on the last."""
     total_size: _builtins.int
     """How many entries pass the filter now, over all pages. Exact."""
+    undecided_size: _builtins.int
+    """How many more entries might pass the filter: something that decides about their films is not known yet. They are not
+    on any page, nor in `total_size`. The app may say so, and ask for the first page again in a moment.
+    """
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___BacklogItem]:
         """The entries with their films. An entry whose film cannot be had now is here all the same."""
@@ -624,10 +631,11 @@ class ListBacklogResponse(_message.Message):
         next_page_token: _builtins.str = ...,
         total_size: _builtins.int = ...,
         attribution: _movie_pb2.Attribution | None = ...,
+        undecided_size: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["attribution", b"attribution"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribution", b"attribution", "items", b"items", "next_page_token", b"next_page_token", "total_size", b"total_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribution", b"attribution", "items", b"items", "next_page_token", b"next_page_token", "total_size", b"total_size", "undecided_size", b"undecided_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -719,11 +727,13 @@ class UpdateBacklogEntryRequest(_message.Message):
     """The etag of the entry that was read. Empty changes it in any case."""
     @_builtins.property
     def entry(self) -> _backlog_pb2.EntryDraft:
-        """The new values of the fields that `update_mask` names; its own `movie_id` is not looked at."""
+        """The new values of the fields that `update_mask` names; its own `movie_id` and `source` are not looked at."""
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Which fields to change: status, note, rating, tags, watch_time."""
+        """Which fields to change: status, note, rating, tags, watch_time; `*` for all of them. Without a mask those that are
+        set in `entry`.
+        """
 
     def __init__(
         self,

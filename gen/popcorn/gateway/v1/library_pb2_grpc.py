@@ -201,7 +201,9 @@ class LibraryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateBacklogEntry(self, request, context):
-        """Changes parts of an entry. ABORTED (ENTRY_CHANGED) when `etag` is set and somebody else was faster.
+        """Changes parts of an entry, all of them or none. NOT_FOUND (ENTRY_NOT_FOUND) without one; ABORTED (ENTRY_CHANGED) when
+        `etag` is set and somebody else was faster. Over REST the body is `entry`; mask and etag go into the query
+        (`?updateMask=note,watchTime&etag=...`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

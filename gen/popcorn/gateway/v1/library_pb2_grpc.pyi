@@ -58,7 +58,10 @@ class LibraryServiceStub:
     (MOVIE_NOT_FOUND) for a film that does not exist.
     """
     UpdateBacklogEntry: _grpc.UnaryUnaryMultiCallable[_library_pb2.UpdateBacklogEntryRequest, _library_pb2.UpdateBacklogEntryResponse]
-    """Changes parts of an entry. ABORTED (ENTRY_CHANGED) when `etag` is set and somebody else was faster."""
+    """Changes parts of an entry, all of them or none. NOT_FOUND (ENTRY_NOT_FOUND) without one; ABORTED (ENTRY_CHANGED) when
+    `etag` is set and somebody else was faster. Over REST the body is `entry`; mask and etag go into the query
+    (`?updateMask=note,watchTime&etag=...`).
+    """
     RemoveBacklogEntry: _grpc.UnaryUnaryMultiCallable[_library_pb2.RemoveBacklogEntryRequest, _library_pb2.RemoveBacklogEntryResponse]
     """Takes a film out of the caller's backlog. Removing what is not there is fine, and the answer says so."""
     ImportBacklog: _grpc.StreamUnaryMultiCallable[_library_pb2.ImportBacklogRequest, _library_pb2.ImportBacklogResponse]
@@ -125,7 +128,10 @@ class LibraryServiceAsyncStub(LibraryServiceStub):
     (MOVIE_NOT_FOUND) for a film that does not exist.
     """
     UpdateBacklogEntry: _aio.UnaryUnaryMultiCallable[_library_pb2.UpdateBacklogEntryRequest, _library_pb2.UpdateBacklogEntryResponse]  # type: ignore[assignment]
-    """Changes parts of an entry. ABORTED (ENTRY_CHANGED) when `etag` is set and somebody else was faster."""
+    """Changes parts of an entry, all of them or none. NOT_FOUND (ENTRY_NOT_FOUND) without one; ABORTED (ENTRY_CHANGED) when
+    `etag` is set and somebody else was faster. Over REST the body is `entry`; mask and etag go into the query
+    (`?updateMask=note,watchTime&etag=...`).
+    """
     RemoveBacklogEntry: _aio.UnaryUnaryMultiCallable[_library_pb2.RemoveBacklogEntryRequest, _library_pb2.RemoveBacklogEntryResponse]  # type: ignore[assignment]
     """Takes a film out of the caller's backlog. Removing what is not there is fine, and the answer says so."""
     ImportBacklog: _aio.StreamUnaryMultiCallable[_library_pb2.ImportBacklogRequest, _library_pb2.ImportBacklogResponse]  # type: ignore[assignment]
@@ -249,7 +255,10 @@ class LibraryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _library_pb2.UpdateBacklogEntryRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_library_pb2.UpdateBacklogEntryResponse, _abc.Awaitable[_library_pb2.UpdateBacklogEntryResponse]]:
-        """Changes parts of an entry. ABORTED (ENTRY_CHANGED) when `etag` is set and somebody else was faster."""
+        """Changes parts of an entry, all of them or none. NOT_FOUND (ENTRY_NOT_FOUND) without one; ABORTED (ENTRY_CHANGED) when
+        `etag` is set and somebody else was faster. Over REST the body is `entry`; mask and etag go into the query
+        (`?updateMask=note,watchTime&etag=...`).
+        """
 
     @_abc_1.abstractmethod
     def RemoveBacklogEntry(
