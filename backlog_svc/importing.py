@@ -43,6 +43,7 @@ class Importing:
         self._movies = movies
         self._clock = clock
         self._work_arrived = work_arrived
+        self._taken: Job | None = None
 
     async def run(self) -> None:
         """Work off whatever is due, for ever; cancel it to end it."""
@@ -56,9 +57,10 @@ class Importing:
                     swept = self._clock()
                     await self._store.sweep(now=swept)
             except Unavailable:
-                pass  # PostgreSQL is away, which the log says already; the lease runs out by itself
+                pass  # PostgreSQL is away, which the log says already; the batch is tried again
             except Exception as error:  # a mistake of ours may cost this round, and not all that come after
                 _log.error("importing.round_failed", exc_info=error)
+                self._taken = None
             else:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(_LOOK_EVERY_SECONDS):
@@ -68,9 +70,15 @@ class Importing:
 
     async def round(self) -> bool:
         """Work off one batch, and say whether there may be more to do at once."""
-        job = await self._store.take(now=self._clock())
-        if job is None:
+        # What was taken before PostgreSQL went away is still ours: nobody waits for the lease to run out.
+        self._taken = self._taken or await self._store.take(now=self._clock())
+        if self._taken is None:
             return False
+        await self._work_off(self._taken)
+        self._taken = None
+        return True
+
+    async def _work_off(self, job: Job) -> None:
         rows = await self._store.waiting(job.import_id, most=BATCH)
         known = [row for row in rows if row.claim.movie_id]
         if known:
@@ -83,9 +91,8 @@ class Importing:
                 _log.warning("importing.put_off", status=error.code().name, tries=job.tries + 1)
                 until = self._clock() + pause_after(job.tries)
                 await self._store.put_off(job.import_id, until=until, tries=job.tries + 1)
-                return True
+                return
         await self._store.take_in(job.import_id, known, found, now=self._clock())
-        return True
 
     async def _look_up(self, job: Job, rows: Sequence[ClaimRow]) -> dict[int, Found]:
         if not rows:

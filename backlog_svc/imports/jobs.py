@@ -20,7 +20,8 @@ MOST_KEPT: Final = 10
 KEPT_FOR: Final = timedelta(days=30)
 RECEIVED_WITHIN: Final = timedelta(minutes=10)
 """An import whose lines have not all been put down by then was left behind by a crash."""
-LEASE: Final = timedelta(seconds=15)
+LEASE: Final = timedelta(seconds=10)
+"""Longer than a batch can last."""
 MOST_CHOICES: Final = 50
 
 _SHORTEST_PAUSE: Final = timedelta(seconds=1)
