@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import accounts, films, library, rooms
+from bench import accounts, backlog, films, library, rooms
 from bench.report import Row, table
 from bench.world import World, say
 from dev.processes import StartFailed
@@ -25,6 +25,7 @@ SUBJECTS: Mapping[str, Callable[[World, float], Awaitable[list[Row]]]] = {
     "films": films.measure,
     "library": library.measure,
     "rooms": rooms.measure,
+    "backlog": backlog.measure,
 }
 
 
