@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack
 from uuid import uuid4
 
 from backlog_svc.export_store import ExportStore
+from backlog_svc.exporting import Exporting
 from backlog_svc.film_store import FilmStore
 from backlog_svc.import_store import ImportStore
 from backlog_svc.importing import Importing
@@ -51,7 +52,7 @@ def service(
         Listing(lists, lookups, clock=clock),
         imports=imports,
         uploads=Uploads(imports, clock=clock, new_id=uuid4, work_arrived=import_arrived or asyncio.Event()),
-        exports=ExportStore(database),
+        exporting=Exporting(ExportStore(database), lookups, clock=clock),
         tokens=PageTokens(page_token_key),
         clock=clock,
     )

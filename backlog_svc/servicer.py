@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import grpc
 
-from backlog_svc.export_store import ExportStore
+from backlog_svc.exporting import Exporting
 from backlog_svc.import_messages import (
     job_message,
     read_choices,
@@ -19,7 +19,6 @@ from backlog_svc.import_messages import (
     row_message,
 )
 from backlog_svc.import_store import ImportStore
-from backlog_svc.imports.writing import pieces
 from backlog_svc.listing import Listing
 from backlog_svc.messages import (
     entry_message,
@@ -53,7 +52,7 @@ class BacklogServicer(backlog_pb2_grpc.BacklogServiceServicer):
         *,
         imports: ImportStore,
         uploads: Uploads,
-        exports: ExportStore,
+        exporting: Exporting,
         tokens: PageTokens,
         clock: Clock,
     ) -> None:
@@ -61,7 +60,7 @@ class BacklogServicer(backlog_pb2_grpc.BacklogServiceServicer):
         self._listing = listing
         self._imports = imports
         self._uploads = uploads
-        self._exports = exports
+        self._exporting = exporting
         self._tokens = tokens
         self._clock = clock
 
@@ -192,8 +191,7 @@ class BacklogServicer(backlog_pb2_grpc.BacklogServiceServicer):
         user_id = read_user_id(checks, request.user_id)
         kind, status = read_export(checks, request)
         checks.done()
-        stretches = self._exports.stretches(user_id, status)
-        async with aclosing(pieces(kind, stretches, now=self._clock())) as file:
+        async with aclosing(self._exporting.file(user_id, kind, status)) as file:
             async for piece in file:
                 yield backlog_pb2.ExportEntriesResponse(data=piece.encode())
 

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import accounts, films, imports, library, rooms
+from bench import accounts, backlog, films, imports, library, rooms
 from bench.report import Row, table
 from bench.world import World, say
 from dev.processes import StartFailed
@@ -26,6 +26,7 @@ SUBJECTS: Mapping[str, Callable[[World, float], Awaitable[list[Row]]]] = {
     "imports": imports.measure,
     "library": library.measure,
     "rooms": rooms.measure,
+    "backlog": backlog.measure,
 }
 
 

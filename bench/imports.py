@@ -1,4 +1,4 @@
-"""An import of 5,000 rows through the edge, beside the same rows inserted alone; in a small table and a large."""
+"""An import of 5,000 rows through the edge, beside the same rows inserted alone; among few entries and many."""
 
 from __future__ import annotations
 

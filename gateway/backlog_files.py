@@ -1,4 +1,4 @@
-"""Backlogs as files, on their way in and out. Beside `library` the only module that knows the stubs."""
+"""Backlogs as files, on their way in and out."""
 
 import asyncio
 import time

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -71,12 +72,23 @@ def put(movie_id: int) -> pb.PutEntryRequest:
     return pb.PutEntryRequest(user_id=USER, entry=pb.EntryDraft(movie_id=movie_id))
 
 
+def put_batch(number: int) -> pb.BatchPutEntriesRequest:
+    """Fifty films with one tag, which tells their batch."""
+    drafts = [
+        pb.EntryDraft(movie_id=1_000_000 + number * 50 + film, tags=[f"batch {number}"]) for film in range(50)
+    ]
+    return pb.BatchPutEntriesRequest(user_id=USER, entries=drafts)
+
+
 async def says_unavailable(backlog: BacklogServiceAsyncStub) -> None:
     loop = asyncio.get_running_loop()
     for call in (
         lambda: backlog.PutEntry(put(999_999)),
         lambda: backlog.RemoveEntry(pb.RemoveEntryRequest(user_id=USER, movie_id=999_999)),
+        lambda: backlog.UpdateEntry(pb.UpdateEntryRequest(user_id=USER, entry=pb.EntryDraft(movie_id=1))),
+        lambda: backlog.BatchPutEntries(put_batch(0)),
         lambda: backlog.ListEntries(pb.ListEntriesRequest(user_id=USER)),
+        lambda: backlog.ListEntries(pb.ListEntriesRequest(user_id=USER, order=pb.ENTRY_ORDER_TITLE_ASC)),
         lambda: backlog.BatchGetEntries(pb.BatchGetEntriesRequest(user_id=USER, movie_ids=[1])),
     ):
         begun = loop.time()
@@ -121,6 +133,7 @@ async def test_a_killed_postgresql_costs_typed_errors_and_nothing_that_was_ackno
         await health_becomes(channel, SERVING)
         loop = asyncio.get_running_loop()
         acknowledged: set[int] = set()
+        acknowledged_batches: set[int] = set()
         slowest = 0.0
         killed, done = asyncio.Event(), asyncio.Event()
         back_at: list[float] = []
@@ -144,7 +157,24 @@ async def test_a_killed_postgresql_costs_typed_errors_and_nothing_that_was_ackno
                         back_at.append(loop.time())
                 slowest = max(slowest, loop.time() - begun)
 
+        async def write_batches(first: int) -> None:
+            """Writes batch after batch; one that failed is left to lie."""
+            nonlocal slowest
+            number = first
+            while not done.is_set():
+                begun = loop.time()
+                try:
+                    await backlog.BatchPutEntries(put_batch(number))
+                except grpc.aio.AioRpcError as error:
+                    assert_unavailable(error)
+                    await asyncio.sleep(0.05)
+                else:
+                    acknowledged_batches.add(number)
+                number += 2
+                slowest = max(slowest, loop.time() - begun)
+
         writers = [asyncio.create_task(write(first)) for first in range(1, 9)]
+        writers += [asyncio.create_task(write_batches(first)) for first in range(2)]
         await until(lambda: len(acknowledged) >= 100)
         await asyncio.to_thread(own_postgres.kill)
         killed.set()
@@ -161,16 +191,20 @@ async def test_a_killed_postgresql_costs_typed_errors_and_nothing_that_was_ackno
         assert slowest < TYPED_ERROR_SECONDS
 
         listed: set[int] = set()
+        of_batches: Counter[str] = Counter()
         token = ""
         while True:
             page = await backlog.ListEntries(
                 pb.ListEntriesRequest(user_id=USER, page_size=100, page_token=token)
             )
             listed |= {entry.movie_id for entry in page.entries}
+            of_batches.update(tag for entry in page.entries for tag in entry.tags)
             token = page.next_page_token
             if not token:
                 break
         assert acknowledged <= listed
+        assert set(of_batches.values()) == {50}, "no batch is there in part"
+        assert {f"batch {number}" for number in acknowledged_batches} <= set(of_batches)
 
 
 async def until(holds: Callable[[], bool], *, seconds: float = 20.0) -> None:
