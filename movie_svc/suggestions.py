@@ -143,6 +143,20 @@ class KnownFilm:
 
 
 @dataclass(frozen=True, slots=True)
+class Suggested:
+    """A film that is suggested, packed as the index holds it."""
+
+    movie_id: int
+    packed: bytes
+    """All that is shown of it: other bytes once anything has changed."""
+
+    @property
+    def film(self) -> KnownFilm:
+        """The film."""
+        return _unpacked(self.movie_id, self.packed)
+
+
+@dataclass(frozen=True, slots=True)
 class Seen:
     """What was seen of a film just now."""
 
@@ -261,7 +275,7 @@ class Suggestions:
             if row is not None:
                 self._saw(Seen(KnownFilm.of_row(row, language, now), has_all_titles=False))
 
-    async def suggest(self, prefix: str, *, most: int, patience: float) -> list[KnownFilm]:
+    async def suggest(self, prefix: str, *, most: int, patience: float) -> list[Suggested]:
         """Return films with a title of which some word begins so, the popular first, each once.
 
         The store is not asked: what is suggested is in memory.
@@ -277,7 +291,11 @@ class Suggestions:
                 async with asyncio.timeout(max(0.0, patience)):
                     await self._loaded.wait()
         movie_ids = self._index.find(foldings(prefix), most)
-        return [film for movie_id in movie_ids if (film := self._known(movie_id)) is not None]
+        return [
+            Suggested(movie_id, packed)
+            for movie_id in movie_ids
+            if (packed := self._index.shown(movie_id)) is not None
+        ]
 
     async def settle(self) -> None:
         """Wait until what was seen is in the store, or the store has failed to take it."""

@@ -33,9 +33,7 @@ NOT_YET = {
     "AuthService": set(),
     "AccountService": set(),
     "RevocationService": set(),
-    "LibraryService": {
-        "ImportBacklog", "ExportBacklog",
-    },
+    "LibraryService": set(),
     "GameService": {
         "UpdateGame", "RemovePlayer", "TransferHost", "LockGame", "EndGame", "UndoSwipe", "GetResults",
         "ListMyGames",
