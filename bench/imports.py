@@ -1,4 +1,4 @@
-"""An import of 5,000 rows through the edge, beside the same rows inserted alone; among few entries and many."""
+"""An import of 5,000 rows through the edge, beside the same rows inserted alone; among few and many."""
 
 from __future__ import annotations
 

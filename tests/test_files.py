@@ -8,6 +8,7 @@ import io
 import json
 import zipfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -31,15 +32,29 @@ ZIPPED = {
 }
 
 
-@pytest.fixture
-async def rest(mesh: Mesh) -> AsyncIterator[httpx.AsyncClient]:
-    """Somebody new, over REST."""
+@asynccontextmanager
+async def somebody_new(mesh: Mesh) -> AsyncIterator[httpx.AsyncClient]:
+    """Somebody's REST client."""
     async with httpx.AsyncClient(base_url=mesh.edge_url, timeout=SECONDS) as client:
         asked = {"provider": "google", "subject": uuid4().hex, "name": "Ada"}
         id_token = (await client.post(f"{mesh.idp_url}/tokens", json=asked)).json()["idToken"]
         sign_in = {"provider": "PROVIDER_GOOGLE", "idToken": id_token}
         session = (await client.post("/v1/auth:signIn", json=sign_in)).json()
         client.headers["authorization"] = f"Bearer {session['tokens']['accessToken']}"
+        yield client
+
+
+@pytest.fixture
+async def rest(mesh: Mesh) -> AsyncIterator[httpx.AsyncClient]:
+    """Somebody new, over REST."""
+    async with somebody_new(mesh) as client:
+        yield client
+
+
+@pytest.fixture
+async def other(mesh: Mesh) -> AsyncIterator[httpx.AsyncClient]:
+    """Somebody else."""
+    async with somebody_new(mesh) as client:
         yield client
 
 
@@ -113,6 +128,21 @@ async def test_what_is_not_clear_waits_to_be_settled(rest: httpx.AsyncClient) ->
     other = await rest.post(f"{path}:settle", json={"choices": [{"row": 2, "movieId": 348}]})
     assert (other.status_code, other.json()["details"][0]["reason"]) == (400, "IMPORT_ROW_SETTLED")
     assert (await rest.get("/v1/backlog")).json()["items"][0]["entry"]["movieId"] == 348
+
+
+async def test_another_persons_import_is_not_there(rest: httpx.AsyncClient, other: httpx.AsyncClient) -> None:
+    body = await imported(rest, "Date,Name,Year,Letterboxd URI\n2024-05-01,Alien,1981,u\n")
+    path = f"/v1/backlog/imports/{body['job']['importId']}"
+    choices = {"choices": [{"row": 1, "movieId": 348}]}
+    for answer in (
+        await other.get(path),
+        await other.get(f"{path}/rows"),
+        await other.get(f"{path}/rows", params={"userId": "x"}),
+        await other.post(f"{path}:settle", json={**choices, "userId": "x"}),
+    ):
+        assert answer.status_code in (400, 404), answer.text
+        assert answer.json()["details"][0]["reason"] in ("IMPORT_NOT_FOUND", "INVALID_REQUEST")
+    assert (await rest.get(path)).json()["job"]["unsettled"] == 1
 
 
 def pieces(file: bytes) -> Iterator[library_pb2.ImportBacklogRequest]:
