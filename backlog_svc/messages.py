@@ -12,7 +12,7 @@ from backlog_svc import entries
 from backlog_svc.entries import Draft, Entry, Field, Filter, Order, Page, Position, Source, Status
 from backlog_svc.list_store import view_of
 from backlog_svc.listing import ListQuery
-from backlog_svc.timestamps import from_number, read_time, timestamp, to_number
+from backlog_svc.timestamps import from_number, read_time, to_number, write_time
 from mesh.checks import Checks
 from mesh.page_tokens import PageTokens
 from popcorn.backlog.v1 import backlog_pb2
@@ -212,12 +212,12 @@ def list_message(page: Page, query: ListQuery, *, tokens: PageTokens) -> backlog
     if page.next is not None:
         binding = _binding(query.user_id, query.chosen, query.order, query.languages)
         token = tokens.seal(_LIST_KIND, binding, [_json(page.next.key), page.next.movie_id])
-    return backlog_pb2.ListEntriesResponse(
-        entries=map(entry_message, page.entries),
-        next_page_token=token,
-        total_size=page.total_size,
-        undecided_size=page.undecided_size,
+    answer = backlog_pb2.ListEntriesResponse(
+        next_page_token=token, total_size=page.total_size, undecided_size=page.undecided_size
     )
+    for entry in page.entries:
+        _fill(answer.entries.add(), entry)
+    return answer
 
 
 def read_intersection(checks: Checks, request: backlog_pb2.IntersectBacklogsRequest) -> Intersection:
@@ -265,18 +265,9 @@ def status_number(status: Status) -> backlog_pb2.EntryStatus.ValueType:
 
 def entry_message(entry: Entry) -> backlog_pb2.Entry:
     """An entry, for an answer."""
-    return backlog_pb2.Entry(
-        movie_id=entry.movie_id,
-        status=_STATUS_NUMBERS[entry.status],  # type: ignore[arg-type]  # numbers of this very enum
-        note=entry.note,
-        rating=None if entry.half_stars is None else entries.stars(entry.half_stars),
-        tags=entry.tags,
-        add_time=timestamp(entry.add_time),
-        update_time=timestamp(entry.update_time),
-        watch_time=None if entry.watch_time is None else timestamp(entry.watch_time),
-        source=_SOURCE_NUMBERS[entry.source],  # type: ignore[arg-type]  # numbers of this very enum
-        etag=entry.etag,
-    )
+    message = backlog_pb2.Entry()
+    _fill(message, entry)
+    return message
 
 
 def entry_data(entry: Entry) -> dict[str, Any]:
@@ -408,3 +399,20 @@ def _position(position: list[Any], order: Order) -> Position | None:
             return Position(from_number(key), movie_id)
         case _:
             return Position(key, movie_id)
+
+
+# Most of what a page costs this service is here: fields that are set one by one, where they are to end up,
+# take a third of the time of messages that are made of keywords and copied.
+def _fill(message: backlog_pb2.Entry, entry: Entry) -> None:
+    message.movie_id = entry.movie_id
+    message.status = _STATUS_NUMBERS[entry.status]  # type: ignore[assignment]  # a number of this very enum
+    message.note = entry.note
+    if entry.half_stars is not None:
+        message.rating = entries.stars(entry.half_stars)
+    message.tags.extend(entry.tags)
+    write_time(message.add_time, entry.add_time)
+    write_time(message.update_time, entry.update_time)
+    if entry.watch_time is not None:
+        write_time(message.watch_time, entry.watch_time)
+    message.source = _SOURCE_NUMBERS[entry.source]  # type: ignore[assignment]  # a number of this very enum
+    message.etag = entry.etag
