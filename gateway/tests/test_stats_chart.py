@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from datetime import date
 from itertools import combinations
+from pathlib import Path
 from typing import Final
 from xml.etree import ElementTree
 
@@ -187,6 +188,37 @@ def test_texts_and_bars_stand_out_from_what_is_behind_them(dark: bool) -> None:
         for behind in (panel, page):
             light, deep = sorted((luminance(colour), luminance(behind)), reverse=True)
             assert (light + 0.05) / (deep + 0.05) >= least, (what, colour, behind)
+
+
+def test_the_picture_in_the_documents_is_what_is_drawn(repository: Path) -> None:
+    picture = draw(
+        some(
+            want_to_watch=147,
+            watching=3,
+            watched=312,
+            dropped=9,
+            watched_minutes=36_080,
+            genres=[
+                *(("Drama", 121), ("Comedy", 88), ("Thriller", 64), ("Science Fiction", 47)),
+                *(("Adventure", 40), ("Animation", 33), ("Family", 27), ("Documentary", 12), ("War", 3)),
+            ],
+            ratings=[2, 4, 3, 9, 14, 31, 52, 71, 44, 28],
+            decades={1920: 2, 1950: 9, 1960: 13, 1970: 22, 1980: 38, 1990: 61, 2000: 70, 2010: 66, 2020: 27},
+            lengths=[(*span, count) for span, count in zip(SPANS, (4, 41, 152, 80, 21, 9), strict=True)],
+            months={
+                **{(2025, 12): 9, (2026, 1): 14, (2026, 2): 6, (2026, 3): 4, (2026, 5): 8, (2026, 6): 3},
+                **{(2026, 7): 1, (2026, 8): 2, (2026, 9): 7, (2026, 10): 12, (2026, 11): 10},
+            },
+            without_genre=4,
+            without_decade=4,
+            without_length=5,
+        ),
+        words_for(["en"]),
+        today=TODAY,
+        notice="This product uses the TMDB API but is not endorsed or certified by TMDB.",
+    )
+    kept = repository / "docs" / "backlog-stats.svg"
+    assert kept.read_bytes() == stats_picture.svg(picture), f"write into {kept} what is drawn here"
 
 
 # ---- through the gateway ----
