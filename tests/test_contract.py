@@ -33,15 +33,9 @@ NOT_YET = {
     "AuthService": set(),
     "AccountService": set(),
     "RevocationService": set(),
-    "LibraryService": {
-        "UpdateBacklogEntry",
-        "ImportBacklog", "ExportBacklog", "GetBacklogStats",
-        "GetBacklogStatsChart",
-    },
+    "LibraryService": set(),
     "GameService": set(),
-    "BacklogService": {
-        "UpdateEntry", "BatchPutEntries",
-    },
+    "BacklogService": set(),
     "MovieService": set(),
 }  # fmt: skip
 """RPCs that answer UNIMPLEMENTED. This list only ever gets shorter."""
