@@ -1,4 +1,4 @@
-"""Orders of cards, each played to the first match: ours, from the very code of game_svc, and what else one could do.
+"""Orders of cards, each played to the first match: ours, by the very code of game_svc, and what others do.
 
 A turn is one swipe of everybody. What is counted are the turns until the first film that everybody likes.
 """
@@ -41,7 +41,7 @@ class Ours:
         self._do(Open("game", "ROOM", "0", "0", "", Settings(deck_sources=(DeckSource.TRENDING,))))
         for player in range(1, players):
             self._do(Join(str(player), str(player)))
-        self._do(Start("0", tuple(films)))
+        self._do(Start("0", {DeckSource.TRENDING: films}))
 
     def next_film(self, player: int) -> int:
         """Return the first card of their deck."""
@@ -109,8 +109,8 @@ STEPS: Final = 1_000
 def public(room: Room) -> list[Film]:
     """Return a room's films as the world knows them: ids of a catalogue, and ratings from 0 to 10.
 
-    The catalogue has `STEPS` films, whose ratings lie as close together as those of a room are drawn; each film
-    of a room is the one of the catalogue that is rated next to it. So rooms share films, as they do in life.
+    The catalogue has `STEPS` films, rated as a room's films are drawn; each film of a room is the one of the
+    catalogue that is rated next to it. So rooms share films, as they do in life.
     """
     taken: dict[int, int] = {}
     lowest_left = STEPS
@@ -142,8 +142,9 @@ def at_once(room: Room, dealer: Dealer) -> int:
     likes = [0] * len(room.ratings)
     for turn in range(1, len(room.ratings) + 1):
         cards = [dealer.next_film(player) for player in range(len(room.likes))]
-        if any([_swipe(room, dealer, player, film, likes) for player, film in enumerate(cards)]):
-            return turn
+        for player, film in enumerate(cards):
+            if _swipe(room, dealer, player, film, likes):
+                return turn
     raise ValueError("there is no match in this room")
 
 

@@ -2,112 +2,241 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import itertools
+import json
 import random
 import time
-from asyncio import gather
-from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
 from uuid import uuid4
 
 import grpc
 
 from bench import cpu, load
 from bench.report import Row
-from bench.world import Person, World, say
+from bench.world import World, say
+from mesh.identity import IDENTITY_HEADER
 from popcorn.game.v1 import game_pb2, game_pb2_grpc
 
-ROOMS = 10
-SEATS = 4
-AHEAD = 5
+ROOMS: Final = 100
+SEATS: Final = 4
+AHEAD: Final = 5
 """How many swipes a player sends without waiting for the answer to the first: as many as there are cards."""
 
-LIKES = 0.3
+LIKES: Final = 0.3
 """How often a player likes a film: now and then all four do."""
 
-_CHANNELS = 8
+MATCHING_LIKES: Final = 0.6
+"""The same where matches are timed: there have to be some."""
+
+FEW_ROOMS, MANY_ROOMS = 10, 1000
+STEADY_RATE: Final = 1000.0
+"""Swipes a second, over few rooms and over many."""
+
+CROWD: Final = 20
+CROWD_SWIPES: Final = 250
+"""A long game: so many players, who swipe so many films each."""
+
+LONG_GAMES: Final = 8
+
+_CHANNELS: Final = 16
+_PATIENCE: Final = 20.0
+
+Metadata = tuple[tuple[str, str], ...]
 
 
 async def measure(world: World, seconds: float) -> list[Row]:
     """Measure the mesh and the echo."""
-    group = f"Play: {ROOMS} rooms of {SEATS}, each swipe acknowledged and fanned out"
-    say(f"  {group}: gathering ...")
-    people = await world.people(ROOMS * SEATS)
-    async with AsyncExitStack() as stack:
-
-        async def stubs(target: str) -> list[Any]:
-            opened = [await stack.enter_async_context(one) for one in load.channels(target, _CHANNELS)]
-            return [game_pb2_grpc.GameServiceStub(opened[n % _CHANNELS]) for n in range(len(people))]
-
-        players = await _in_rooms(await stubs(world.mesh.edge_target), people)
-        rows = [await _measured(group, "the mesh", players, seconds, world.pids)]
-        for name, port in (
-            ("empty echo", world.empty_edge_port),
-            ("empty echo, past the edge", world.empty_port),
-        ):
-            echoed = await stubs(f"127.0.0.1:{port}")
-            players = [
-                _Player(stub, person, "", itertools.count(1))
-                for stub, person in zip(echoed, people, strict=True)
-            ]
-            rows.append(
-                await _measured(
-                    group, name, players, seconds, world.empty_pids, is_limit=name == "empty echo"
-                )
-            )
+    rows = await _throughput(world, seconds)
+    whole = next(row for row in rows if row.name == "the mesh")
+    rows += await _matches(world, seconds, rate=whole.load.per_second / 2)
+    rows += await _number_of_rooms(world, seconds)
     return rows
 
 
-async def _in_rooms(stubs: Sequence[Any], people: Sequence[Person]) -> list[_Player]:
-    """Seat everybody in rooms of their own kind, and start the games."""
+async def _throughput(world: World, seconds: float) -> list[Row]:
+    group = f"Play: {ROOMS} rooms of {SEATS}, each swipe acknowledged and fanned out"
+    say(f"  {group}: signing in ...")
+    people = [person.metadata for person in await world.people(ROOMS * SEATS)]
+    strangers = [_header() for _ in people]
+    rows = []
+    for name, target, who, pids in (
+        ("the mesh", world.mesh.edge_target, people, world.pids),
+        ("the mesh, past the edge", world.mesh.targets["game_svc"], strangers, world.pids),
+        ("empty echo", f"127.0.0.1:{world.empty_edge_port}", people, world.empty_pids),
+        ("empty echo, past the edge", f"127.0.0.1:{world.empty_port}", people, world.empty_pids),
+    ):
+        say(f"  {group}: {name} ...")
+        is_echo = name.startswith("empty")
+        async with _table(target, who, echo=is_echo) as table:
+            made, used = await _measured(table, pids, seconds, rate=None)
+        rows.append(Row(group, name, made, used, is_limit=name == "empty echo"))
+    return rows
+
+
+async def _matches(world: World, seconds: float, *, rate: float) -> list[Row]:
+    group = "from the last like's send to the last player's match event, at half that load"
+    say(f"  {group} ...")
+    people = [person.metadata for person in await world.people(ROOMS * SEATS)]
+    async with _table(world.mesh.edge_target, people, likes=MATCHING_LIKES) as table:
+        made, used = await _measured(table, world.pids, 2 * seconds, rate=rate)
+        waited = sorted(wait for room in table.rooms for wait in room.waits())
+        matches = load.Load(len(waited), made.seconds, tuple(waited), made.generator_seconds)
+    return [Row(group, "swipes", made, used), Row(group, "matches", matches)]
+
+
+async def _number_of_rooms(world: World, seconds: float) -> list[Row]:
+    group = f"{STEADY_RATE:.0f} swipes a second, over few rooms and over many, past the edge"
+    rows = []
+    for number in (FEW_ROOMS, MANY_ROOMS):
+        say(f"  {group}: {number} ...")
+        people = [_header() for _ in range(number * SEATS)]
+        async with _table(world.mesh.targets["game_svc"], people) as table:
+            made, used = await _measured(table, world.pids, seconds, rate=STEADY_RATE)
+        rows.append(Row(group, f"{number} rooms", made, used))
+    return rows
+
+
+def _header() -> Metadata:
+    """Return what the edge would say of somebody who is signed in."""
+    now = int(time.time())
+    claims = {
+        "sub": uuid4().hex, "sid": uuid4().hex, "jti": uuid4().hex, "name": "Somebody", "iss": "bench",
+        "aud": "bench", "iat": now - 10, "exp": now + 3600,
+    }  # fmt: skip
+    return ((IDENTITY_HEADER, base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")),)
+
+
+@dataclass(slots=True)
+class _Room:
+    """What the players of a room have seen together."""
+
+    code: str
+    liked: dict[int, float] = field(default_factory=dict)
+    """When the last like of each film was sent."""
+    heard: dict[int, list[float]] = field(default_factory=dict)
+    """When each player heard of each match."""
+
+    def waits(self) -> list[float]:
+        """Return, for each match that all have heard of, how long it took from its last like's send."""
+        return [
+            max(heard) - self.liked[movie_id] for movie_id, heard in self.heard.items() if len(heard) == SEATS
+        ]
+
+
+@dataclass(slots=True)
+class _Table:
+    """Everybody who plays."""
+
+    rooms: list[_Room]
+    players: list[_Player]
+    latencies: list[float]
+
+
+@asynccontextmanager
+async def _table(
+    target: str, people: Sequence[Metadata], *, echo: bool = False, likes: float = LIKES
+) -> AsyncIterator[_Table]:
+    """Seat everybody in rooms, start the games, and connect all players."""
+    async with AsyncExitStack() as stack:
+        number = max(_CHANNELS, len(people) // 90 + 1)
+        opened = [await stack.enter_async_context(one) for one in load.channels(target, number)]
+        stubs = [game_pb2_grpc.GameServiceStub(opened[n % number]) for n in range(len(people))]
+        parties = range(0, len(people), SEATS)
+        if echo:
+            rooms = [_Room("") for _ in parties]
+        else:
+            slots = asyncio.Semaphore(16)
+
+            async def gather_room(first: int) -> _Room:
+                async with slots:
+                    return _Room(await _start(stubs[first], people[first : first + SEATS]))
+
+            rooms = list(await asyncio.gather(*map(gather_room, parties)))
+        table = _Table(rooms, [], [])
+        table.players = [
+            _Player(stub, who, rooms[n // SEATS], table.latencies, likes=likes, echo=echo)
+            for n, (stub, who) in enumerate(zip(stubs, people, strict=True))
+        ]
+        await asyncio.gather(*(player.sit_down() for player in table.players))
+        yield table
+        for player in table.players:
+            player.leave()
+
+
+async def _start(stub: Any, people: Sequence[Metadata]) -> str:
     settings = game_pb2.GameSettings(deck_sources=[game_pb2.DECK_SOURCE_TRENDING], max_movies=500)
-    players: list[_Player] = []
-    for first in range(0, len(people), SEATS):
-        host, party = people[first], range(first, first + SEATS)
-        request = game_pb2.CreateGameRequest(settings=settings)
-        created = await stubs[first].CreateGame(request, metadata=host.metadata, timeout=20)
-        code = created.game.code
-        for guest in party[1:]:
-            await stubs[guest].JoinGame(
-                game_pb2.JoinGameRequest(code=code), metadata=people[guest].metadata, timeout=20
-            )
-        await stubs[first].StartGame(game_pb2.StartGameRequest(code=code), metadata=host.metadata, timeout=20)
-        players += [_Player(stubs[one], people[one], code, None) for one in party]
-    return players
+    host = people[0]
+    created = await stub.CreateGame(
+        game_pb2.CreateGameRequest(settings=settings), metadata=host, timeout=_PATIENCE
+    )
+    code: str = created.game.code
+    for guest in people[1:]:
+        await stub.JoinGame(game_pb2.JoinGameRequest(code=code), metadata=guest, timeout=_PATIENCE)
+    await stub.StartGame(game_pb2.StartGameRequest(code=code), metadata=host, timeout=_PATIENCE)
+    return code
 
 
 class _Player:
-    """Somebody who swipes every card as soon as it is dealt."""
+    """Somebody who swipes: every card as soon as it is dealt, or when told to."""
 
-    def __init__(self, stub: Any, person: Person, code: str, films: itertools.count[int] | None) -> None:
-        """Take a seat.
-
-        Args:
-            stub: Where to play.
-            person: Who.
-            code: The room; empty for an echo.
-            films: What to swipe where no cards are dealt; None where they are.
-        """
-        self._call = stub.Play(metadata=person.metadata)
-        self._code = code
-        self._films = films
-        self._random = random.Random(code)
+    def __init__(
+        self, stub: Any, metadata: Metadata, room: _Room, latencies: list[float], *, likes: float, echo: bool
+    ) -> None:
+        self._call = stub.Play(metadata=metadata)
+        self._room = room
+        self._latencies = latencies
+        self._likes = likes
+        self._films = itertools.count(1) if echo else None
+        self._random = random.Random(room.code)  # noqa: S311 - a load, not a secret
         self._sent: dict[str, float] = {}
         self._swiped: set[int] = set()
-        self._greeted = False
+        self._cards: list[int] = []
+        self.eager = False
+        """Whether cards are swiped as they come."""
+        self._reading: asyncio.Task[None] | None = None
 
-    async def play(self, end: float) -> list[float]:
-        """Swipe until the end, on `time.perf_counter()`'s scale; return how long each answer took."""
-        latencies: list[float] = []
-        if not self._greeted and self._films is None:
-            hello = game_pb2.Hello(code=self._code)
-            await self._call.write(game_pb2.PlayRequest(hello=hello))
-        if self._films is not None and not self._greeted:
-            for _ in range(AHEAD):
+    async def sit_down(self) -> None:
+        """Say hello, and read from now on."""
+        if self._films is None:
+            await self._call.write(game_pb2.PlayRequest(hello=game_pb2.Hello(code=self._room.code)))
+            message = await self._call.read()
+            self._cards = [card.movie_id for card in message.cards]
+        self._reading = asyncio.create_task(self._read())
+
+    def leave(self) -> None:
+        """Hang up."""
+        if self._reading is not None:
+            self._reading.cancel()
+        self._call.cancel()
+
+    def failure(self) -> BaseException | None:
+        """Return what ended the reading, if something did."""
+        reading = self._reading
+        return reading.exception() if reading is not None and reading.done() else None
+
+    async def swipe_all(self) -> None:
+        """Swipe every card there is."""
+        if self._films is not None:
+            for _ in range(AHEAD - len(self._sent)):
                 await self._swipe(next(self._films))
-        self._greeted = True
-        while time.perf_counter() < end:
+        for movie_id in self._cards:
+            if movie_id not in self._swiped:
+                await self._swipe(movie_id)
+
+    async def swipe_one(self) -> None:
+        """Swipe the next card, if there is one."""
+        for movie_id in self._cards:
+            if movie_id not in self._swiped:
+                await self._swipe(movie_id)
+                return
+
+    async def _read(self) -> None:
+        while True:
             message = await self._call.read()
             if message is grpc.aio.EOF:
                 raise RuntimeError(f"the stream ended: {await self._call.code()}")
@@ -115,48 +244,67 @@ class _Player:
             for ack in message.acks:
                 if not ack.seq:
                     raise RuntimeError(f"a swipe was refused: {ack.refusal.message}")
-                latencies.append(now - self._sent.pop(ack.swipe_id))
-                if self._films is not None:
-                    await self._swipe(next(self._films))
-            for card in message.cards:
-                if card.movie_id not in self._swiped:
-                    await self._swipe(card.movie_id)
-        return latencies
+                self._latencies.append(now - self._sent.pop(ack.swipe_id))
+            for event in message.events:
+                if event.HasField("match"):
+                    self._room.heard.setdefault(event.match.movie_id, []).append(now)
+            if message.cards:
+                self._cards = [card.movie_id for card in message.cards]
+            if self.eager:
+                await self.swipe_all()
 
     async def _swipe(self, movie_id: int) -> None:
         self._swiped.add(movie_id)
-        verdict = game_pb2.VERDICT_LIKE if self._random.random() < LIKES else game_pb2.VERDICT_PASS
-        swipe = game_pb2.PlaySwipe(swipe_id=uuid4().hex, movie_id=movie_id, verdict=verdict)
-        self._sent[swipe.swipe_id] = time.perf_counter()
+        like = self._random.random() < self._likes
+        swipe = game_pb2.PlaySwipe(
+            swipe_id=uuid4().hex,
+            movie_id=movie_id,
+            verdict=game_pb2.VERDICT_LIKE if like else game_pb2.VERDICT_PASS,
+        )
+        self._sent[swipe.swipe_id] = now = time.perf_counter()
+        if like:
+            self._room.liked[movie_id] = now
         await self._call.write(game_pb2.PlayRequest(swipe=swipe))
-
-    def leave(self) -> None:
-        """Hang up."""
-        self._call.cancel()
 
 
 async def _measured(
-    group: str,
-    name: str,
-    players: Sequence[_Player],
-    seconds: float,
-    pids: Callable[[], dict[str, int]],
-    *,
-    is_limit: bool = False,
-) -> Row:
-    say(f"  {group}: {name} ...")
-    await _all_play(players, load.WARM_UP_SECONDS)
+    table: _Table, pids: Callable[[], dict[str, int]], seconds: float, *, rate: float | None
+) -> tuple[load.Load, Mapping[str, float]]:
+    """Play for a while, after a short warm-up, and return what became of it and the CPU time by process."""
+    players = list(table.players)
+    random.Random(0).shuffle(players)  # noqa: S311 - a load, not a secret
+    if rate is None:
+        for player in players:
+            player.eager = True
+        await asyncio.gather(*(player.swipe_all() for player in players))
+    else:
+        pacing = asyncio.create_task(_pace(players, rate))
+    await asyncio.sleep(load.WARM_UP_SECONDS)
+    table.latencies.clear()
     before, own = cpu.readings(pids()), time.process_time()
     started = time.perf_counter()
-    latencies = await _all_play(players, seconds)
+    await asyncio.sleep(seconds)
     took = time.perf_counter() - started
     used = cpu.used_between(before, cpu.readings(pids()))
+    made = load.Load(len(table.latencies), took, tuple(sorted(table.latencies)), time.process_time() - own)
     for player in players:
-        player.leave()
-    made = load.Load(len(latencies), took, tuple(sorted(latencies)), time.process_time() - own)
-    return Row(group, name, made, used, is_limit=is_limit)
+        player.eager = False
+    if rate is not None:
+        pacing.cancel()
+    await asyncio.sleep(0.3)
+    for player in players:
+        failure = player.failure()
+        if failure is not None:
+            raise failure
+    return made, used
 
 
-async def _all_play(players: Sequence[_Player], seconds: float) -> list[float]:
-    end = time.perf_counter() + seconds
-    return [latency for one in await gather(*(player.play(end) for player in players)) for latency in one]
+async def _pace(players: Sequence[_Player], rate: float) -> None:
+    """Have one player after the other swipe a card, so many a second, whatever the answers take."""
+    began, sent = time.perf_counter(), 0
+    for player in itertools.cycle(players):
+        due = began + sent / rate
+        while (early := due - time.perf_counter()) > 0:
+            await asyncio.sleep(early)
+        sent += 1
+        await player.swipe_one()

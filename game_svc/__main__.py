@@ -14,6 +14,7 @@ from game_svc.films import Films
 from game_svc.log import RoomLogs
 from game_svc.people import People
 from game_svc.people_servicer import PeopleServicer
+from game_svc.redis_link import RedisLink
 from game_svc.rooms import Rooms
 from game_svc.seating import Seating
 from game_svc.servicer import GameServicer
@@ -56,7 +57,8 @@ async def assembled(
         settings: The settings.
         revocations: The sessions that have ended; the gateway's list by default.
     """
-    room_logs = RoomLogs(settings.redis_url.get_secret_value())
+    redis = RedisLink(settings.redis_url.get_secret_value())
+    room_logs = RoomLogs(redis)
     channel = open_channel(settings.movie_target, services=[MOVIE_SERVICE])
     gateway = open_channel(settings.gateway_target, services=[REVOCATION_SERVICE])
     revocations = Revocations(over(gateway)) if revocations is None else revocations
@@ -100,7 +102,7 @@ async def assembled(
         await rooms.stop()
         await channel.close()
         await gateway.close()
-        await room_logs.close()
+        await redis.close()
 
 
 async def main(settings: GameSettings) -> None:

@@ -1,4 +1,4 @@
-"""The rooms' logs and seats in Redis. The only file that knows Redis.
+"""The rooms' logs and seats in Redis. The only file that knows what is kept there, under which keys.
 
 A room has three keys, which share a hash tag so that a cluster keeps them together:
 
@@ -17,23 +17,14 @@ A player has two keys:
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
-from typing import Any, Final
-
-import redis.asyncio as redis
-import structlog
-from redis.asyncio.client import PubSub
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
+from typing import Final
 
 from game_svc.events import Event, Numbered
 from game_svc.log_entries import from_entry, to_entry
-from mesh.errors import Unavailable
+from game_svc.redis_link import RedisLink, Script
 
 ROOM_LIFE: Final = timedelta(hours=24)
 """How long a room lives after its last event."""
@@ -41,16 +32,11 @@ ROOM_LIFE: Final = timedelta(hours=24)
 SEAT_LIFE: Final = timedelta(days=30)
 """How long it is remembered where a player sits and sat. A seat in a room that is gone does not count."""
 
-_PATIENCE_SECONDS: Final = 2.0
-_DISK_PATIENCE_MS: Final = 1000
 _PAGE: Final = 1000
-_LISTEN_SECONDS: Final = 5.0
-_RECONNECT_SECONDS: Final = 0.2
-_IDLE_CHANNEL: Final = "rooms"
 
 # KEYS: head, log. ARGV: epoch, expected seq, seconds to live, channel, entries...
 # Returns the head's epoch and number as they are afterwards, and whether the entries were written.
-_APPEND: Final = """
+_APPEND: Final = Script("""
 local epoch = redis.call('HGET', KEYS[1], 'epoch') or ''
 local seq = tonumber(redis.call('HGET', KEYS[1], 'seq') or '0')
 if seq ~= tonumber(ARGV[2]) or (seq > 0 and epoch ~= ARGV[1]) then
@@ -63,13 +49,16 @@ end
 redis.call('HSET', KEYS[1], 'epoch', ARGV[1], 'seq', seq)
 redis.call('EXPIRE', KEYS[1], ARGV[3])
 redis.call('EXPIRE', KEYS[2], ARGV[3])
-redis.call('PUBLISH', ARGV[4], seq)
+local published = redis.pcall('SPUBLISH', ARGV[4], ARGV[1] .. ' ' .. seq)
+if type(published) == 'table' and published.err then
+  redis.call('PUBLISH', ARGV[4], ARGV[1] .. ' ' .. seq)
+end
 return {ARGV[1], seq, 1}
-"""
+""")
 
 # KEYS: seat, rooms. ARGV: room, now in ms, seconds to live, the seat that may be replaced ('' for none).
 # Returns the seat that is held otherwise, or nothing when it is the caller's now.
-_SIT: Final = """
+_SIT: Final = Script("""
 local held = redis.call('GET', KEYS[1])
 if held and held ~= ARGV[4] and string.match(held, '^[^|]*') ~= ARGV[1] then
   return held
@@ -78,10 +67,10 @@ redis.call('SET', KEYS[1], ARGV[1] .. '|' .. ARGV[2], 'EX', ARGV[3])
 redis.call('SADD', KEYS[2], ARGV[1])
 redis.call('EXPIRE', KEYS[2], ARGV[3])
 return nil
-"""
+""")
 
 # KEYS: log. ARGV: user id. Writes the log anew, its numbers as they were, with nobody where the user was.
-_SCRUB: Final = """
+_SCRUB: Final = Script("""
 local entries = redis.call('XRANGE', KEYS[1], '-', '+')
 local found = false
 for _, entry in ipairs(entries) do
@@ -105,18 +94,16 @@ for _, entry in ipairs(entries) do
 end
 redis.call('EXPIRE', KEYS[1], life)
 return 1
-"""
+""")
 
 # KEYS: seat. ARGV: room.
-_STAND_UP: Final = """
+_STAND_UP: Final = Script("""
 local held = redis.call('GET', KEYS[1])
 if held and string.match(held, '^[^|]*') == ARGV[1] then
   redis.call('DEL', KEYS[1])
 end
 return nil
-"""
-
-_log = structlog.get_logger("game_svc.log")
+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,31 +133,12 @@ class Seat:
 class RoomLogs:
     """All rooms' logs, and who sits where. Every method raises `Unavailable` when Redis does not answer."""
 
-    def __init__(self, url: str) -> None:
-        # No retries by the driver: an append whose answer was lost may have been made; only the rules can
-        # tell.
-        self._redis = redis.Redis.from_url(
-            url,
-            socket_timeout=_PATIENCE_SECONDS,
-            socket_connect_timeout=_PATIENCE_SECONDS,
-            socket_keepalive=True,
-            max_connections=64,
-            health_check_interval=15,
-            retry=Retry(NoBackoff(), 0),
-        )
-        self._append = self._redis.register_script(_APPEND)
-        self._sit = self._redis.register_script(_SIT)
-        self._stand_up = self._redis.register_script(_STAND_UP)
-        self._scrub = self._redis.register_script(_SCRUB)
-        self._settles = True
-
-    async def close(self) -> None:
-        """Let go of all connections."""
-        await self._redis.aclose()
+    def __init__(self, link: RedisLink) -> None:
+        self._redis = link
 
     async def ping(self) -> None:
         """Return when Redis answers."""
-        await self._ask(self._redis.ping)
+        await self._redis.ping()
 
     async def append(
         self, code: str, *, after: Head, epoch: str, events: Sequence[Event], at: datetime
@@ -180,55 +148,37 @@ class RoomLogs:
         Returns:
             Whether they were appended, and where the log ends now.
         """
-        found, seq, appended = await self._ask(
-            lambda: self._append(
-                keys=[_head(code), _entries(code)],
-                args=[
-                    epoch,
-                    after.seq,
-                    int(ROOM_LIFE.total_seconds()),
-                    _channel(code),
-                    *(to_entry(event, at) for event in events),
-                ],
-            )
+        found, seq, appended = await self._redis.run(
+            _APPEND,
+            [_head(code), _entries(code)],
+            [
+                epoch,
+                after.seq,
+                int(ROOM_LIFE.total_seconds()),
+                _channel(code),
+                *(to_entry(event, at) for event in events),
+            ],
         )
         return bool(appended), Head(_text(found), int(seq))
 
     async def head(self, code: str) -> Head:
         """Return where a room's log ends."""
-        epoch, seq = await self._ask(lambda: self._redis.hmget(_head(code), ["epoch", "seq"]))
+        epoch, seq = await self._redis.ask(_head(code), "HMGET", "epoch", "seq")
         return Head(_text(epoch or b""), int(seq or 0))
 
     async def read(self, code: str, *, after: int) -> list[Numbered]:
         """Return the events after a number, in order."""
         events: list[Numbered] = []
         while True:
-            page = await self._ask(partial(self._redis.xrange, _entries(code), f"{after + 1}-0", count=_PAGE))
+            page = await self._redis.ask(_entries(code), "XRANGE", f"{after + 1}-0", "+", "COUNT", _PAGE)
             events += [from_entry(int(entry_id.partition(b"-")[0]), entry[b"e"]) for entry_id, entry in page]
             if len(page) < _PAGE:
                 return events
             after = events[-1].seq
 
     async def settle(self, code: str) -> None:
-        """Return when everything that was ever appended to a room is on disk.
-
-        A write of our own followed by WAITAOF on the same connection: the append-only file is one sequence,
-        so once this write is on disk, all before it are. That a server has no append-only file is logged
-        once.
-        """
-        if not self._settles:
-            return
-        try:
-            async with self._redis.pipeline(transaction=False) as pipeline:
-                pipeline.set(_fence(code), "1", ex=ROOM_LIFE)
-                pipeline.execute_command("WAITAOF", 1, 0, _DISK_PATIENCE_MS)
-                _, on_disk = await self._ask(pipeline.execute)
-        except ResponseError as error:
-            self._settles = False
-            _log.warning("log.no_append_only_file", why=str(error))
-            return
-        if int(on_disk[0]) < 1:
-            raise Unavailable("redis")
+        """Return when everything that was ever appended to a room is on disk."""
+        await self._redis.settle(_fence(code))
 
     async def sit_down(
         self, user_id: str, code: str, *, at: datetime, instead_of: Seat | None = None
@@ -244,16 +194,15 @@ class RoomLogs:
         Returns:
             The seat they hold in another room, or None when they sit in this one now.
         """
-        held = await self._ask(
-            lambda: self._sit(
-                keys=[_seat(user_id), _rooms(user_id)],
-                args=[
-                    code,
-                    round(at.timestamp() * 1000),
-                    int(SEAT_LIFE.total_seconds()),
-                    instead_of.value if instead_of else "",
-                ],
-            )
+        held = await self._redis.run(
+            _SIT,
+            [_seat(user_id), _rooms(user_id)],
+            [
+                code,
+                round(at.timestamp() * 1000),
+                int(SEAT_LIFE.total_seconds()),
+                instead_of.value if instead_of else "",
+            ],
         )
         if held is None:
             return None
@@ -262,94 +211,52 @@ class RoomLogs:
 
     async def stand_up(self, user_id: str, code: str) -> None:
         """Free the seat a player holds in a room, if they do."""
-        await self._ask(lambda: self._stand_up(keys=[_seat(user_id)], args=[code]))
+        await self._redis.run(_STAND_UP, [_seat(user_id)], [code])
 
     async def rooms_of(self, user_id: str) -> list[str]:
         """Return the codes of all rooms that a player has sat in; some may be gone."""
-        return sorted(_text(code) for code in await self._ask(lambda: self._redis.smembers(_rooms(user_id))))
+        return sorted(map(_text, await self._redis.ask(_rooms(user_id), "SMEMBERS")))
 
     async def scrub(self, code: str, user_id: str) -> None:
         """Take a user's id and name out of a room's log; events and numbers stay as they are."""
-        await self._ask(lambda: self._scrub(keys=[_entries(code)], args=[user_id]))
+        await self._redis.run(_SCRUB, [_entries(code)], [user_id])
 
     async def forget_player(self, user_id: str) -> None:
         """Forget where a player sits and sat."""
-        await self._ask(lambda: self._redis.delete(_seat(user_id), _rooms(user_id)))
+        await self._redis.ask(_seat(user_id), "DEL", _rooms(user_id))
 
-    def wakeups(self, heard: Callable[[str], None]) -> Wakeups:
-        """Return what hears of appends to rooms; `heard` is called with a room's code."""
-        return Wakeups(self._redis, heard)
+    def wakeups(self, heard: Callable[[str, Head | None], None]) -> RoomWakeups:
+        """Return what hears of appends to rooms.
 
-    async def _ask(self, question: Callable[[], Any]) -> Any:
-        # What redis ships as types says neither what an answer is nor that it has to be awaited.
-        try:
-            async with asyncio.timeout(_PATIENCE_SECONDS):
-                return await question()
-        except ResponseError:
-            raise
-        except (RedisError, OSError, TimeoutError) as error:
-            _log.warning("log.redis_unavailable", error=type(error).__name__)
-            raise Unavailable("redis") from error
+        Args:
+            heard: Called with a room's code, and where its log ends now or None when nobody knows.
+        """
+        return RoomWakeups(self._redis, heard)
 
 
-class Wakeups:
-    """Hears of appends, over one connection a process, and connects again when it breaks.
+class RoomWakeups:
+    """Hears of appends. `heard` may be called without need; see `redis_link.Wakeups`."""
 
-    `heard` may be called without need, and is called for every followed room after each break: an append in
-    between would otherwise go unnoticed.
-    """
-
-    def __init__(self, client: redis.Redis, heard: Callable[[str], None]) -> None:
-        self._redis = client
+    def __init__(self, link: RedisLink, heard: Callable[[str, Head | None], None]) -> None:
+        self._wakeups = link.wakeups(self._hear)
         self._heard = heard
-        self._codes: set[str] = set()
-        self._subscriber: PubSub | None = None
 
     async def follow(self, code: str) -> None:
         """Hear of a room's appends from now on."""
-        self._codes.add(code)
-        await self._tell(lambda subscriber: subscriber.subscribe(_channel(code)))
+        await self._wakeups.follow(_channel(code))
 
     async def unfollow(self, code: str) -> None:
         """Hear no more of a room."""
-        self._codes.discard(code)
-        await self._tell(lambda subscriber: subscriber.unsubscribe(_channel(code)))
+        await self._wakeups.unfollow(_channel(code))
 
     async def run(self) -> None:
         """Listen until cancelled."""
-        while True:
-            try:
-                async with self._redis.pubsub() as subscriber:
-                    # There is always one channel: the driver does not listen without any.
-                    await subscriber.subscribe(_IDLE_CHANNEL, *map(_channel, self._codes))
-                    self._subscriber = subscriber
-                    while True:
-                        message = await subscriber.get_message(timeout=_LISTEN_SECONDS)
-                        if message is not None:
-                            self._hear(message)
-            except (RedisError, OSError, TimeoutError) as error:
-                _log.warning("log.wakeups_interrupted", error=type(error).__name__)
-            finally:
-                self._subscriber = None
-            await asyncio.sleep(_RECONNECT_SECONDS)
+        await self._wakeups.run()
 
-    def _hear(self, message: Mapping[str, Any]) -> None:
-        # The confirmation of a subscription counts as well: what was appended before it is not published
-        # again.
-        if message["type"] in ("message", "subscribe"):
-            code = _text(message["channel"]).removeprefix("room:{").removesuffix("}")
-            if code in self._codes:
-                self._heard(code)
-
-    async def _tell(self, order: Callable[[PubSub], Awaitable[Any]]) -> None:
-        if self._subscriber is None:
-            return
-        try:
-            async with asyncio.timeout(_PATIENCE_SECONDS):
-                await order(self._subscriber)
-        except (RedisError, OSError, TimeoutError) as error:
-            # `run` finds the connection broken as well, and subscribes to everything on the next one.
-            _log.warning("log.wakeups_interrupted", error=type(error).__name__)
+    def _hear(self, channel: str, message: str) -> None:
+        code = channel.removeprefix("room:{").removesuffix("}")
+        epoch, _, seq = message.partition(" ")
+        self._heard(code, Head(epoch, int(seq)) if seq.isdecimal() else None)
 
 
 def _head(code: str) -> str:

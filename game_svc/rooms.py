@@ -100,9 +100,9 @@ class Room:
         """
         return (await self._enqueue(None)).state
 
-    def look(self) -> None:
-        """Catch up in the background: there may be something new."""
-        if self._worker is None:
+    def look(self, newest: Head | None = None) -> None:
+        """Catch up in the background: there may be something new, unless the log ends where we know."""
+        if self._worker is None and newest != Head(self.state.game_id, self.state.seq):
             start_detached(self._look(), name=f"look at room {self.code}")
 
     def events_after(self, seq: int) -> Sequence[Numbered] | None:
@@ -274,10 +274,10 @@ class Rooms:
             if not room.listeners:
                 await self._wakeups.unfollow(room.code)
 
-    def _heard(self, code: str) -> None:
+    def _heard(self, code: str, newest: Head | None) -> None:
         room = self._rooms.get(code)
         if room is not None:
-            room.look()
+            room.look(newest)
 
     def _forget_one(self) -> None:
         if len(self._rooms) <= MOST_ROOMS:

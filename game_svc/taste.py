@@ -164,14 +164,16 @@ class Lessons:
 
 
 def lessons(state: State) -> Lessons:
-    """Return what a game has taught. That somebody has seen a film says nothing about their taste."""
+    """Return what a game has taught: each player's first verdict on each film, unless they had seen it."""
     films: dict[int, Tally] = {}
     genres: dict[int, Tally] = {}
     people: dict[str, dict[int, Tally]] = {}
+    cards = {**{film.movie_id: film for played in state.earlier for film in played.deck}, **state.cards}
     for player in state.players.values():
+        earlier = [played.swipes.get(player.player_id, {}) for played in reversed(state.earlier)]
         own: dict[int, Tally] = {}
-        for swipe in player.swipes.values():
-            told = taste_of(state.cards[swipe.movie_id], swipe.verdict)
+        for swipe in {k: v for swipes in (player.swipes, *earlier) for k, v in swipes.items()}.values():
+            told = taste_of(cards[swipe.movie_id], swipe.verdict)
             count(films, [swipe.movie_id] if told else [], swipe.verdict)
             count(genres, told, swipe.verdict)
             count(own, told, swipe.verdict)

@@ -28,7 +28,7 @@ def room(films: list[Film], *people: str, match_rule: MatchRule = MatchRule.EVER
     """A room that swipes these films."""
     how = {"deck_sources": (DeckSource.TRENDING,), "match_rule": match_rule}
     joins = [Join(person, person.title()) for person in people if person != "ada"]
-    return evening(*joins, Start("ada", tuple(films)), **how)
+    return evening(*joins, Start("ada", {DeckSource.TRENDING: films}), **how)
 
 
 films = st.lists(

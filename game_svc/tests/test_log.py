@@ -37,6 +37,7 @@ from game_svc.events import (
 )
 from game_svc.log import Head, RoomLogs, Seat
 from game_svc.log_entries import from_entry, to_entry
+from game_svc.redis_link import RedisLink
 from mesh.errors import Unavailable
 
 NOW = datetime(2026, 11, 20, 20, 15, 0, 123000, tzinfo=UTC)
@@ -83,9 +84,9 @@ def test_what_is_not_an_event_is_said_so(entry: bytes) -> None:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def logs(redis_url: str) -> AsyncIterator[RoomLogs]:
-    logs = RoomLogs(redis_url)
-    yield logs
-    await logs.close()
+    link = RedisLink(redis_url)
+    yield RoomLogs(link)
+    await link.close()
 
 
 @pytest.fixture
@@ -165,9 +166,10 @@ async def test_appends_are_heard_and_those_missed_in_a_break_are_looked_for(
 ) -> None:
     server = Valkey(tmp_path_factory.mktemp("wakeups"))
     server.start()
-    logs = RoomLogs(server.url)
+    link = RedisLink(server.url)
+    logs = RoomLogs(link)
     heard: asyncio.Queue[str] = asyncio.Queue()
-    wakeups = logs.wakeups(heard.put_nowait)
+    wakeups = logs.wakeups(lambda code, _: heard.put_nowait(code))
     listening = asyncio.create_task(wakeups.run())
     try:
         async with asyncio.timeout(20):
@@ -183,5 +185,5 @@ async def test_appends_are_heard_and_those_missed_in_a_break_are_looked_for(
             assert (await append(logs, "ROOM", head, HostChanged("p2")))[0]
     finally:
         listening.cancel()
-        await logs.close()
+        await link.close()
         server.stop()
