@@ -192,13 +192,14 @@ class _Player:
         self._latencies = latencies
         self._likes = likes
         self._films = itertools.count(1) if echo else None
-        self._random = random.Random(room.code)  # noqa: S311 - a load, not a secret
+        self._random = random.Random(room.code)
         self._sent: dict[str, float] = {}
         self._swiped: set[int] = set()
         self._cards: list[int] = []
         self.eager = False
         """Whether cards are swiped as they come."""
         self._reading: asyncio.Task[None] | None = None
+        self._writing = asyncio.Lock()
 
     async def sit_down(self) -> None:
         """Say hello, and read from now on."""
@@ -261,10 +262,11 @@ class _Player:
             movie_id=movie_id,
             verdict=game_pb2.VERDICT_LIKE if like else game_pb2.VERDICT_PASS,
         )
-        self._sent[swipe.swipe_id] = now = time.perf_counter()
-        if like:
-            self._room.liked[movie_id] = now
-        await self._call.write(game_pb2.PlayRequest(swipe=swipe))
+        async with self._writing:  # gRPC takes one message of a stream at a time
+            self._sent[swipe.swipe_id] = now = time.perf_counter()
+            if like:
+                self._room.liked[movie_id] = now
+            await self._call.write(game_pb2.PlayRequest(swipe=swipe))
 
 
 async def _measured(
@@ -272,13 +274,8 @@ async def _measured(
 ) -> tuple[load.Load, Mapping[str, float]]:
     """Play for a while, after a short warm-up, and return what became of it and the CPU time by process."""
     players = list(table.players)
-    random.Random(0).shuffle(players)  # noqa: S311 - a load, not a secret
-    if rate is None:
-        for player in players:
-            player.eager = True
-        await asyncio.gather(*(player.swipe_all() for player in players))
-    else:
-        pacing = asyncio.create_task(_pace(players, rate))
+    random.Random(0).shuffle(players)
+    pacing = asyncio.create_task(_all_at_once(players) if rate is None else _pace(players, rate))
     await asyncio.sleep(load.WARM_UP_SECONDS)
     table.latencies.clear()
     before, own = cpu.readings(pids()), time.process_time()
@@ -289,8 +286,7 @@ async def _measured(
     made = load.Load(len(table.latencies), took, tuple(sorted(table.latencies)), time.process_time() - own)
     for player in players:
         player.eager = False
-    if rate is not None:
-        pacing.cancel()
+    pacing.cancel()
     await asyncio.sleep(0.3)
     for player in players:
         failure = player.failure()
@@ -299,12 +295,18 @@ async def _measured(
     return made, used
 
 
+async def _all_at_once(players: Sequence[_Player]) -> None:
+    """Have everybody swipe as soon as they can."""
+    for player in players:
+        player.eager = True
+    await asyncio.gather(*(player.swipe_all() for player in players))
+
+
 async def _pace(players: Sequence[_Player], rate: float) -> None:
     """Have one player after the other swipe a card, so many a second, whatever the answers take."""
-    began, sent = time.perf_counter(), 0
-    for player in itertools.cycle(players):
-        due = began + sent / rate
-        while (early := due - time.perf_counter()) > 0:
+    began = time.perf_counter()
+    for sent, player in enumerate(itertools.cycle(players)):
+        early = began + sent / rate - time.perf_counter()
+        if early > 0:
             await asyncio.sleep(early)
-        sent += 1
         await player.swipe_one()

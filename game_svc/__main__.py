@@ -14,6 +14,7 @@ from game_svc.films import Films
 from game_svc.log import RoomLogs
 from game_svc.people import People
 from game_svc.people_servicer import PeopleServicer
+from game_svc.presence import Presence
 from game_svc.redis_link import RedisLink
 from game_svc.rooms import Rooms
 from game_svc.seating import Seating
@@ -71,18 +72,21 @@ async def assembled(
         new_code=lambda: new_code(secrets.choice),
         new_game_id=lambda: uuid4().hex,
     )
+    presence = Presence(room_logs, rooms, replica=uuid4().hex)
     streams = Streams(
         rooms,
         films,
         revocations,
+        presence,
         clock=utc_now,
         heartbeat=timedelta(seconds=settings.heartbeat_seconds),
     )
     # The generated base answers what is not overridden with UNIMPLEMENTED; its stub calls those abstract.
     servicer = GameServicer(  # type: ignore[abstract]
-        rooms, seating, streams, films, join_url=settings.join_url
+        rooms, seating, streams, presence, films, join_url=settings.join_url
     )
     await rooms.start()
+    await presence.start()
     try:
         game = server.Service(
             descriptor=GAME_SERVICE,
@@ -99,6 +103,7 @@ async def assembled(
         async with revocations:
             yield Assembly((game, people), streams, revocations)
     finally:
+        await presence.stop()
         await rooms.stop()
         await channel.close()
         await gateway.close()

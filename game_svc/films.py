@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 import grpc
 import structlog
 
+from game_svc import frames
 from game_svc.events import Film
 from game_svc.refusals import MovieNotFound
 from mesh.clock import Clock
 from mesh.errors import Unavailable
 from mesh.locale import Locale
+from mesh.running import start_detached
 from popcorn.movie.v1 import movie_pb2, movie_pb2_grpc
 
 MOST_FILMS: Final = 5_000
-"""How many films are remembered; a film with its cast takes about 4 KB."""
+"""How many films are remembered; a film with its cast takes about 8 KB."""
 
 REMEMBERED: Final = timedelta(minutes=10)
 
@@ -31,13 +35,22 @@ _log = structlog.get_logger("game_svc.films")
 Key = tuple[int, tuple[str, ...], str | None]
 
 
+@dataclass(slots=True)
+class _Remembered:
+    movie: movie_pb2.Movie
+    expires: datetime
+    card: bytes | None = None
+    """As part of a message to a player: made once, for the first who gets it."""
+
+
 class Films:
     """What movie_svc knows, for players of all languages."""
 
     def __init__(self, movies: movie_pb2_grpc.MovieServiceAsyncStub, *, clock: Clock) -> None:
         self._movies = movies
         self._clock = clock
-        self._remembered: OrderedDict[Key, tuple[movie_pb2.Movie, datetime]] = OrderedDict()
+        self._remembered: OrderedDict[Key, _Remembered] = OrderedDict()
+        self._flights: dict[Key, asyncio.Task[None]] = {}
         self.attribution = movie_pb2.Attribution()
         """The notices to show with films, as movie_svc last sent them."""
 
@@ -79,26 +92,51 @@ class Films:
 
     def remembered(self, movie_ids: Iterable[int], locale: Locale) -> Mapping[int, movie_pb2.Movie]:
         """Return those of the films that need no call."""
-        now = self._clock()
         found = {}
         for movie_id in movie_ids:
-            entry = self._remembered.get(_key(movie_id, locale))
-            if entry is not None and entry[1] > now:
-                found[movie_id] = entry[0]
+            entry = self._entry(_key(movie_id, locale))
+            if entry is not None:
+                found[movie_id] = entry.movie
         return found
 
+    def card(self, movie_id: int, locale: Locale) -> bytes | None:
+        """Return a card with its film, to be joined into a `PlayResponse`, if that needs no call."""
+        entry = self._entry(_key(movie_id, locale))
+        if entry is None:
+            return None
+        if entry.card is None:
+            entry.card = frames.card(entry.movie)
+        return entry.card
+
     async def movies(self, movie_ids: Sequence[int], locale: Locale) -> Mapping[int, movie_pb2.Movie]:
-        """Return those of the films that can be had now: a card without its film can still be swiped."""
-        found = dict(self.remembered(movie_ids, locale))
-        wanted = [movie_id for movie_id in movie_ids if movie_id not in found]
-        for start in range(0, len(wanted), _BATCH):
-            try:
-                answer = await self._batch(wanted[start : start + _BATCH], locale)
-            except grpc.aio.AioRpcError as error:
-                _log.warning("films.unavailable", code=error.code().name)
-                break
-            found.update({movie.id: movie for movie in answer.movies})
-        return found
+        """Return those of the films that can be had now: a card without its film can still be swiped.
+
+        Who asks for a film that somebody else has just asked for waits for the same answer.
+        """
+        keys = [_key(movie_id, locale) for movie_id in movie_ids]
+        under_way = {self._flights[key] for key in keys if key in self._flights}
+        wanted = [key for key in keys if key not in self._flights and self._entry(key) is None]
+        if wanted:
+            flight = start_detached(self._fetch(wanted, locale), name="fetch films")
+            self._flights.update(dict.fromkeys(wanted, flight))
+            under_way.add(flight)
+        if under_way:
+            await asyncio.wait(under_way)
+        return self.remembered(movie_ids, locale)
+
+    async def _fetch(self, keys: Sequence[Key], locale: Locale) -> None:
+        try:
+            for start in range(0, len(keys), _BATCH):
+                await self._batch([movie_id for movie_id, *_ in keys[start : start + _BATCH]], locale)
+        except grpc.aio.AioRpcError as error:
+            _log.warning("films.unavailable", code=error.code().name)
+        finally:
+            for key in keys:
+                del self._flights[key]
+
+    def _entry(self, key: Key) -> _Remembered | None:
+        entry = self._remembered.get(key)
+        return entry if entry is not None and entry.expires > self._clock() else None
 
     async def _batch(self, movie_ids: Sequence[int], locale: Locale) -> movie_pb2.BatchGetMoviesResponse:
         answer = await self._movies.BatchGetMovies(
@@ -112,7 +150,7 @@ class Films:
         expires = self._clock() + REMEMBERED
         for movie in answer.movies:
             key = _key(movie.id, locale)
-            self._remembered[key] = (movie, expires)
+            self._remembered[key] = _Remembered(movie, expires)
             self._remembered.move_to_end(key)
         while len(self._remembered) > MOST_FILMS:
             self._remembered.popitem(last=False)

@@ -1,10 +1,13 @@
 """The rooms' logs and seats in Redis. The only file that knows what is kept there, under which keys.
 
-A room has three keys, which share a hash tag so that a cluster keeps them together:
+A room has these keys, which share a hash tag so that a cluster keeps them together:
 
     room:{CODE}:log     a stream, one entry an event, ids `SEQ-0`
     room:{CODE}:head    a hash: `epoch`, which game the log belongs to, and `seq`, the number of its last
-    event room:{CODE}:fence   written before a wait for the disk, see `settle`
+                        event
+    room:{CODE}:fence   written before a wait for the disk, see `settle`
+    room:{CODE}:presence
+                        a sorted set: who is connected through which replica, by the time when that is over
 
 `append` is one script: it compares the head with what the caller has decided upon, and writes all events or
 none. Each append is published on the channel `room:{CODE}`; who misses that finds out at their next look.
@@ -17,7 +20,7 @@ A player has two keys:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -32,7 +35,11 @@ ROOM_LIFE: Final = timedelta(hours=24)
 SEAT_LIFE: Final = timedelta(days=30)
 """How long it is remembered where a player sits and sat. A seat in a room that is gone does not count."""
 
+PRESENCE_LIFE: Final = timedelta(minutes=1)
+"""How long it is remembered who was connected to a room; see `presence.py`."""
+
 _PAGE: Final = 1000
+_CAME_OR_WENT: Final = "presence:"
 
 # KEYS: head, log. ARGV: epoch, expected seq, seconds to live, channel, entries...
 # Returns the head's epoch and number as they are afterwards, and whether the entries were written.
@@ -94,6 +101,30 @@ for _, entry in ipairs(entries) do
 end
 redis.call('EXPIRE', KEYS[1], life)
 return 1
+""")
+
+# KEYS: presence. ARGV: channel to tell ('' for nobody), what to say there, seconds to live, then member and
+# milliseconds each.
+# Returns who is connected, each with the milliseconds that this is good for without hearing more.
+_PRESENCE: Final = Script("""
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+for i = 4, #ARGV, 2 do
+  redis.call('ZADD', KEYS[1], now + ARGV[i + 1], ARGV[i])
+end
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+if ARGV[1] ~= '' then
+  local published = redis.pcall('SPUBLISH', ARGV[1], ARGV[2])
+  if type(published) == 'table' and published.err then
+    redis.call('PUBLISH', ARGV[1], ARGV[2])
+  end
+end
+local found = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
+for i = 2, #found, 2 do
+  found[i] = found[i] - now
+end
+return found
 """)
 
 # KEYS: seat. ARGV: room.
@@ -225,21 +256,59 @@ class RoomLogs:
         """Forget where a player sits and sat."""
         await self._redis.ask(_seat(user_id), "DEL", _rooms(user_id))
 
-    def wakeups(self, heard: Callable[[str, Head | None], None]) -> RoomWakeups:
-        """Return what hears of appends to rooms.
+    async def presence(
+        self, code: str, renewed: Mapping[str, timedelta], *, tell_as: str | None = None
+    ) -> Mapping[str, timedelta]:
+        """Say who is connected to a room here, and return who is anywhere.
 
         Args:
-            heard: Called with a room's code, and where its log ends now or None when nobody knows.
+            code: The room.
+            renewed: Members, and for how long each counts as connected from now on without hearing more.
+            tell_as: In whose name the other replicas are told to look at once; None when there is no need.
+
+        Returns:
+            All members who are connected, and for how long without hearing more.
         """
-        return RoomWakeups(self._redis, heard)
+        found = await self._redis.run(
+            _PRESENCE,
+            [_presence(code)],
+            [
+                _channel(code) if tell_as else "",
+                f"{_CAME_OR_WENT}{tell_as}",
+                int(PRESENCE_LIFE.total_seconds()),
+                *(part for member, life in renewed.items() for part in (member, _milliseconds(life))),
+            ],
+        )
+        return {
+            _text(member): timedelta(milliseconds=int(left))
+            for member, left in zip(found[::2], found[1::2], strict=True)
+        }
+
+    def wakeups(
+        self, *, appended: Callable[[str, Head | None], None], came_or_went: Callable[[str, str], None]
+    ) -> RoomWakeups:
+        """Return what hears of rooms. See `redis_link.Wakeups`: it may call without need.
+
+        Args:
+            appended: Called with a room's code, and where its log ends now or None when nobody knows.
+            came_or_went: Called when somebody's presence may have changed, with the room's code and the name
+                in which that is told, or "" when nobody knows.
+        """
+        return RoomWakeups(self._redis, appended, came_or_went)
 
 
 class RoomWakeups:
-    """Hears of appends. `heard` may be called without need; see `redis_link.Wakeups`."""
+    """Hears of what happens to the rooms one follows."""
 
-    def __init__(self, link: RedisLink, heard: Callable[[str, Head | None], None]) -> None:
+    def __init__(
+        self,
+        link: RedisLink,
+        appended: Callable[[str, Head | None], None],
+        came_or_went: Callable[[str, str], None],
+    ) -> None:
         self._wakeups = link.wakeups(self._hear)
-        self._heard = heard
+        self._appended = appended
+        self._came_or_went = came_or_went
 
     async def follow(self, code: str) -> None:
         """Hear of a room's appends from now on."""
@@ -256,7 +325,12 @@ class RoomWakeups:
     def _hear(self, channel: str, message: str) -> None:
         code = channel.removeprefix("room:{").removesuffix("}")
         epoch, _, seq = message.partition(" ")
-        self._heard(code, Head(epoch, int(seq)) if seq.isdecimal() else None)
+        if seq.isdecimal():
+            self._appended(code, Head(epoch, int(seq)))
+            return
+        if not message.startswith(_CAME_OR_WENT):
+            self._appended(code, None)
+        self._came_or_went(code, message.removeprefix(_CAME_OR_WENT))
 
 
 def _head(code: str) -> str:
@@ -271,6 +345,10 @@ def _fence(code: str) -> str:
     return f"room:{{{code}}}:fence"
 
 
+def _presence(code: str) -> str:
+    return f"room:{{{code}}}:presence"
+
+
 def _channel(code: str) -> str:
     return f"room:{{{code}}}"
 
@@ -281,6 +359,10 @@ def _seat(user_id: str) -> str:
 
 def _rooms(user_id: str) -> str:
     return f"player:{{{user_id}}}:rooms"
+
+
+def _milliseconds(duration: timedelta) -> int:
+    return round(duration.total_seconds() * 1000)
 
 
 def _text(value: bytes | str) -> str:

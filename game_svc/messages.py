@@ -6,7 +6,7 @@ swiped and how far they are, not what they think of what.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Final
 
@@ -107,8 +107,14 @@ def end_cause(state: State) -> game_pb2.EndCause.ValueType:
     return _END_CAUSES[state.end_cause] if state.end_cause else game_pb2.END_CAUSE_UNSPECIFIED
 
 
-def game(state: State, viewer: Player) -> game_pb2.Game:
-    """Return a room as one of its players sees it."""
+def game(state: State, viewer: Player, *, connected: Collection[str]) -> game_pb2.Game:
+    """Return a room as one of its players sees it.
+
+    Args:
+        state: The room.
+        viewer: Who sees it.
+        connected: The ids of the players who are connected.
+    """
     return game_pb2.Game(
         code=state.code,
         name=state.name,
@@ -121,6 +127,7 @@ def game(state: State, viewer: Player) -> game_pb2.Game:
                 host=player.player_id == state.host_id,
                 swipes=len(player.swipes),
                 join_time=_timestamp(player.joined),
+                connected=player.player_id in connected,
             )
             for player in state.present
         ],
@@ -151,14 +158,21 @@ def winner(drawn: events.WinnerDrawn) -> game_pb2.WinnerDrawn:
     return game_pb2.WinnerDrawn(movie_id=drawn.movie_id, seed=drawn.seed, among=drawn.among)
 
 
-def snapshot(state: State, viewer: Player) -> game_pb2.Snapshot:
-    """Return everything one needs to show a room."""
+def snapshot(state: State, viewer: Player, *, connected: Collection[str]) -> game_pb2.Snapshot:
+    """Return everything one needs to show a room. See `game`."""
     return game_pb2.Snapshot(
-        game=game(state, viewer),
+        game=game(state, viewer, connected=connected),
         own_swipes=[
             game_pb2.OwnSwipe(movie_id=swipe.movie_id, verdict=_VERDICT_NUMBERS[swipe.verdict])
             for swipe in viewer.swipes.values()
         ],
+    )
+
+
+def presence(state: State, connected: Collection[str]) -> game_pb2.Presence:
+    """Return who of those in the room is connected."""
+    return game_pb2.Presence(
+        connected_player_ids=[player.player_id for player in state.present if player.player_id in connected]
     )
 
 

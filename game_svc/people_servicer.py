@@ -46,7 +46,7 @@ def _user_id(text: str) -> str:
 
 def _exported(stay: Stay) -> dict[str, object]:
     """Return somebody's own part in a room, in the JSON of the contract's messages."""
-    own = messages.snapshot(stay.room, stay.player)
+    own = messages.snapshot(stay.room, stay.player, connected=())
     return {
         "code": stay.room.code,
         "name": stay.room.name,

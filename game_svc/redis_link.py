@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
-from urllib.parse import SplitResult, urlsplit, urlunsplit
+from urllib.parse import urlsplit, urlunsplit
 
 import redis.asyncio as redis
 import structlog
@@ -45,8 +45,10 @@ _FENCE_LIFE: Final = timedelta(hours=1)
 _CLUSTER: Final = "+cluster"
 
 # What a server says while it cannot do its work: not our mistake, and over one day.
-_NOT_NOW: Final = ("LOADING", "READONLY", "MISCONF", "OOM", "CLUSTERDOWN", "TRYAGAIN", "MASTERDOWN", "NOREPLICAS",
-                   "BUSY", "MOVED", "ASK")  # fmt: skip
+_NOT_NOW: Final = (
+    *("LOADING", "READONLY", "MISCONF", "OOM", "MASTERDOWN", "NOREPLICAS", "BUSY"),
+    *("CLUSTERDOWN", "TRYAGAIN", "MOVED", "ASK"),
+)
 
 _log = structlog.get_logger("game_svc.redis")
 

@@ -54,11 +54,8 @@ class Committed:
     """The room after it."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    command: Command | None
-    """None asks for nothing but the newest state."""
-    answer: asyncio.Future[Committed]
+_Waiting = tuple[Command | None, "asyncio.Future[Committed]"]
+"""A command and its answer; None asks for nothing but the newest state."""
 
 
 class Room:
@@ -74,8 +71,13 @@ class Room:
         self._clock = clock
         self._waiting: deque[_Waiting] = deque()
         self._worker: asyncio.Task[None] | None = None
+        self._rumoured = False
+        self._rumour: Head | None = None
         self.listeners: set[Callable[[], None]] = set()
-        """Called whenever the state has changed. They must not block. See `Rooms.listening`."""
+        """Called whenever the state or the presence has changed. They must not block. See
+        `Rooms.listening`."""
+        self.connected: frozenset[str] = frozenset()
+        """The ids of the players who are connected, as far as this replica knows; see `presence.py`."""
 
     @property
     def idle(self) -> bool:
@@ -100,10 +102,17 @@ class Room:
         """
         return (await self._enqueue(None)).state
 
-    def look(self, newest: Head | None = None) -> None:
-        """Catch up in the background: there may be something new, unless the log ends where we know."""
-        if self._worker is None and newest != Head(self.state.game_id, self.state.seq):
-            start_detached(self._look(), name=f"look at room {self.code}")
+    def look(self, rumour: Head | None = None) -> None:
+        """Catch up in the background, unless the log is rumoured to end where we know it to."""
+        if rumour is not None and self._knows(rumour):
+            return
+        self._rumoured, self._rumour = True, rumour
+        self._start()
+
+    def wake(self) -> None:
+        """Have who listens look at what is new."""
+        for wake in tuple(self.listeners):
+            wake()
 
     def events_after(self, seq: int) -> Sequence[Numbered] | None:
         """Return the events after a number, or None when they are not all remembered."""
@@ -115,31 +124,48 @@ class Room:
     def _enqueue(self, command: Command | None) -> asyncio.Future[Committed]:
         if len(self._waiting) >= MOST_WAITING:
             raise Unavailable("room", timedelta(seconds=1))
-        answer = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(command, answer))
+        answer: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
+        self._waiting.append((command, answer))
+        self._start()
+        return answer
+
+    def _start(self) -> None:
         if self._worker is None:
             # Detached: the room's work must not end with the call that happened to start it.
             self._worker = start_detached(self._work(), name=f"room {self.code}")
-        return answer
-
-    async def _look(self) -> None:
-        try:
-            await self.refresh()
-        except Unavailable:
-            _log.info("room.look_failed", code=self.code)
 
     async def _work(self) -> None:
         try:
-            while self._waiting:
+            while self._waiting or self._rumoured:
+                before = self.state
                 batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), MOST_TOGETHER))]
+                outcomes: Sequence[Committed | Exception]
                 try:
-                    outcomes = await self._commit([waiting.command for waiting in batch])
+                    if self._rumoured:
+                        await self._follow_rumour()
+                    outcomes = await self._commit([command for command, _ in batch]) if batch else []
                 except Exception as error:  # whatever it was belongs to those who wait for it
                     outcomes = [error] * len(batch)
-                for waiting, outcome in zip(batch, outcomes, strict=True):
-                    _answer(waiting.answer, outcome)
+                    if not batch:
+                        _log.info("room.look_failed", code=self.code, error=type(error).__name__)
+                # First the answers, then who listens: so that both travel in one message.
+                for (_, answer), outcome in zip(batch, outcomes, strict=True):
+                    _answer(answer, outcome)
+                if self.state is not before:
+                    self.wake()
         finally:
             self._worker = None
+
+    async def _follow_rumour(self) -> None:
+        """Read what another replica is said to have appended. What is heard meanwhile is another rumour."""
+        rumour, self._rumoured, self._rumour = self._rumour, False, None
+        if rumour is None or rumour.epoch != self.state.game_id:
+            rumour = await self._logs.head(self.code)
+        if not self._knows(rumour):
+            await self._catch_up(rumour)
+
+    def _knows(self, head: Head) -> bool:
+        return head.epoch == self.state.game_id and head.seq <= self.state.seq
 
     async def _commit(self, commands: Sequence[Command | None]) -> list[Committed | Exception]:
         for _ in range(_MOST_ATTEMPTS):
@@ -197,13 +223,11 @@ class Room:
         await self._learn(events, fold(known, events))
 
     async def _learn(self, events: Sequence[Numbered], state: State) -> None:
-        """Take events of the log over and wake who listens. Nobody hears of a match before it is on disk."""
+        """Take events of the log over. Nobody hears of a match before it is on disk."""
         if any(isinstance(numbered.event, MatchFound) for numbered in events):
             await self._logs.settle(self.code)
         self._recent.extend(events)
         self.state = state
-        for wake in tuple(self.listeners):
-            wake()
 
 
 def _answer(future: asyncio.Future[Committed], outcome: Committed | Exception) -> None:
@@ -220,6 +244,10 @@ def _to_the_millisecond(at: datetime) -> datetime:
     return at.replace(microsecond=at.microsecond // 1000 * 1000)
 
 
+def _ignore(_code: str, _replica: str) -> None:
+    """Do nothing."""
+
+
 class Rooms:
     """All rooms this replica knows."""
 
@@ -227,7 +255,12 @@ class Rooms:
         self._logs = logs
         self._clock = clock
         self._rooms: OrderedDict[str, Room] = OrderedDict()
-        self._wakeups = logs.wakeups(self._heard)
+        self.came_or_went: Callable[[str, str], None] = _ignore
+        """Called when somebody's presence in a followed room may have changed: with the room's code, and the
+        replica that says so or ""."""
+        self._wakeups = logs.wakeups(
+            appended=self._heard, came_or_went=lambda code, replica: self.came_or_went(code, replica)
+        )
         self._listening: asyncio.Task[None] | None = None
 
     async def start(self) -> None:

@@ -483,14 +483,12 @@ def _give_verdict(state: State, player: Player, command: GiveVerdict) -> tuple[E
 
 
 def _undo(state: State, player: Player, command: Undo) -> tuple[Event, ...]:
-    swipe = (
-        player.swipe_ids.get(command.swipe_id) if command.swipe_id else player.swipes.get(command.movie_id)
-    )
-    if swipe is None or swipe.undone:
-        return ()
+    named = command.swipe_id
+    swipe = player.swipe_ids.get(named) if named else player.swipes.get(command.movie_id)
+    standing = player.swipes.get(swipe.movie_id) if swipe is not None else None
+    if swipe is None or standing is None or standing.swipe_id != swipe.swipe_id:
+        return ()  # never given, taken back before, or of a round that is over
     _require_playing(state)
-    if player.swipes.get(swipe.movie_id) is not swipe:
-        return ()  # a verdict of a round that is over
     undone = SwipeUndone(player.player_id, swipe.movie_id, swipe.swipe_id, len(player.swipes) - 1)
     likes = state.tally(swipe.movie_id).likes - swipe.verdict.likes
     lost = swipe.verdict.likes and swipe.movie_id in state.matches and likes < likes_needed(state)

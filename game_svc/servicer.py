@@ -13,6 +13,7 @@ from game_svc import messages, requests
 from game_svc.deck import next_cards, remaining
 from game_svc.events import DeckSource, PickAdded, PickRemoved
 from game_svc.films import Films
+from game_svc.presence import Presence
 from game_svc.refusals import GameNotFound
 from game_svc.rooms import Rooms
 from game_svc.rules import AddPick, RemovePick, Start
@@ -30,11 +31,19 @@ class GameServicer(game_pb2_grpc.GameServiceServicer):
     """Rooms. What each method does and refuses stands in the contract (game.proto)."""
 
     def __init__(
-        self, rooms: Rooms, seating: Seating, streams: Streams, films: Films, *, join_url: str
+        self,
+        rooms: Rooms,
+        seating: Seating,
+        streams: Streams,
+        presence: Presence,
+        films: Films,
+        *,
+        join_url: str,
     ) -> None:
         self._rooms = rooms
         self._seating = seating
         self._streams = streams
+        self._presence = presence
         self._films = films
         self._join_url = join_url
 
@@ -47,13 +56,13 @@ class GameServicer(game_pb2_grpc.GameServiceServicer):
         state = await self._seating.open(host, name, settings)
         join_url = f"{self._join_url}/{state.code}"
         return game_pb2.CreateGameResponse(
-            game=_game(state, host.user_id), join_url=join_url, qr_code_svg=_qr_code(join_url)
+            game=await self._game(state, host.user_id), join_url=join_url, qr_code_svg=_qr_code(join_url)
         )
 
     async def GetGame(self, request: game_pb2.GetGameRequest, _context: Context) -> game_pb2.GetGameResponse:
         """Gives the room as it is now."""
         room, member = await self._rooms.visit(requests.code(request.code), caller().user_id)
-        return game_pb2.GetGameResponse(game=messages.game(room.state, member))
+        return game_pb2.GetGameResponse(game=await self._game(room.state, member.user_id))
 
     async def JoinGame(
         self, request: game_pb2.JoinGameRequest, _context: Context
@@ -61,7 +70,7 @@ class GameServicer(game_pb2_grpc.GameServiceServicer):
         """Seats the caller in a room."""
         player = caller()
         state = await self._seating.enter(player, requests.code(request.code))
-        return game_pb2.JoinGameResponse(game=_game(state, player.user_id))
+        return game_pb2.JoinGameResponse(game=await self._game(state, player.user_id))
 
     async def LeaveGame(
         self, request: game_pb2.LeaveGameRequest, _context: Context
@@ -112,7 +121,7 @@ class GameServicer(game_pb2_grpc.GameServiceServicer):
         wanted = DeckSource.TRENDING in settings.deck_sources or not room.state.picked
         trending = await self._films.trending(settings.max_movies) if wanted else ()
         done = await room.submit(Start(member.user_id, {DeckSource.TRENDING: trending}))
-        return game_pb2.StartGameResponse(game=_game(done.state, member.user_id))
+        return game_pb2.StartGameResponse(game=await self._game(done.state, member.user_id))
 
     async def GetDeck(self, request: game_pb2.GetDeckRequest, context: Context) -> game_pb2.GetDeckResponse:
         """Deals the caller's next cards."""
@@ -152,13 +161,13 @@ class GameServicer(game_pb2_grpc.GameServiceServicer):
         """Streams swipes up, and everything down."""
         await self._streams.play(request_iterator, caller(), requested_locale(context), context)
 
+    async def _game(self, state: State, user_id: str) -> game_pb2.Game:
+        connected = await self._presence.connected(state.code)
+        return messages.game(state, _member(state, user_id), connected=connected)
+
     async def _cards(self, movie_ids: Sequence[int], locale: Locale) -> list[game_pb2.Card]:
         films = await self._films.movies(movie_ids, locale)
         return [game_pb2.Card(movie_id=movie_id, movie=films.get(movie_id)) for movie_id in movie_ids]
-
-
-def _game(state: State, user_id: str) -> game_pb2.Game:
-    return messages.game(state, _member(state, user_id))
 
 
 def _member(state: State, user_id: str) -> Player:

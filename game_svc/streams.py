@@ -10,18 +10,23 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final, TypeAlias
 
 import grpc
 import structlog
+from google.protobuf.message import Message
 
 from game_svc import messages, requests
+from game_svc.alarm import Alarm
 from game_svc.deck import next_cards, remaining
 from game_svc.events import Numbered, SwipingStarted
 from game_svc.films import Films
+from game_svc.frames import Frames, bare_card, play_event, watch_event
+from game_svc.presence import Presence
 from game_svc.refusals import GameNotFound, HelloExpected, TooSlow
 from game_svc.rooms import Committed, Room, Rooms
 from game_svc.state import Player, State
@@ -42,6 +47,9 @@ HELLO_SECONDS: Final = 10.0
 CARDS_AHEAD: Final = 5
 """How many cards a `Play` stream has at a time."""
 
+FILMS_AHEAD: Final = 20
+"""For how many cards films are fetched when one is missing."""
+
 MOST_UNANSWERED: Final = 64
 """How many swipes of a stream may wait for their acknowledgement before the next is read."""
 
@@ -52,13 +60,14 @@ _log = structlog.get_logger("game_svc.streams")
 
 
 class Feed:
-    """One stream's place in a room's log."""
+    """One stream's place in a room's log, and its way to the client."""
 
     def __init__(
         self,
         room: Room,
         caller: Identity,
         sessions: Revocations,
+        context: grpc.aio.ServicerContext[Any, Any],
         *,
         clock: Clock,
         heartbeat: timedelta,
@@ -66,11 +75,18 @@ class Feed:
         self._room = room
         self._caller = caller
         self._sessions = sessions
+        self._context = context
         self._clock = clock
-        self._heartbeat = heartbeat
+        self._heartbeat_seconds = heartbeat.total_seconds()
+        self._silence = Alarm(self._be_silent)
+        self._silent = False
+        self._patience = Alarm(self._lose_patience)
+        self._lost_patience = False
+        self._writer = asyncio.current_task()
         self._woken = asyncio.Event()
         self._epoch = room.state.game_id
         self._stopping = False
+        self._connected: frozenset[str] | None = None
         self.last_seq = 0
         """The number of the last event sent."""
 
@@ -80,16 +96,9 @@ class Feed:
         return self._room.state
 
     @property
-    def player(self) -> Player:
-        """Who listens.
-
-        Raises:
-            GameNotFound: They are not in the room any more.
-        """
-        member = self.state.member(self._caller.user_id)
-        if member is None:
-            raise GameNotFound(code=self._room.code)
-        return member
+    def member(self) -> Player | None:
+        """Who listens, while they are in the room."""
+        return self.state.member(self._caller.user_id)
 
     @property
     def session_id(self) -> str:
@@ -105,27 +114,50 @@ class Feed:
         self._stopping = True
         self.wake()
 
+    def close(self) -> None:
+        """Let go of the timers."""
+        self._silence.close()
+        self._patience.close()
+
     def open(self, after_seq: int, epoch: str) -> game_pb2.Snapshot | None:
-        """Begin where a client left off, or else with the snapshot that is returned."""
+        """Begin where a client left off, or else with the snapshot that is returned.
+
+        Raises:
+            GameNotFound: They are not in the room any more.
+        """
         if after_seq > 0 and epoch == self._epoch and self._room.events_after(after_seq) is not None:
             self.last_seq = after_seq
             return None
+        member = self.member
+        if member is None:
+            raise GameNotFound(code=self._room.code)
         self.last_seq = self.state.seq
-        return messages.snapshot(self.state, self.player)
+        self._connected = self._room.connected
+        return messages.snapshot(self.state, member, connected=self._connected)
 
     def take_events(self) -> Sequence[Numbered]:
         """Return the events that are due, and count them as sent."""
+        if self.last_seq == self.state.seq:
+            return ()
         events = self._room.events_after(self.last_seq) or ()
         if events:
             self.last_seq = events[-1].seq
         return events
+
+    def take_presence(self) -> game_pb2.Presence | None:
+        """Return who is connected, if that has changed since it was last told."""
+        connected = self._room.connected
+        if connected is self._connected or connected == self._connected:
+            return None
+        self._connected = connected
+        return messages.presence(self.state, connected)
 
     def reconnect(self) -> game_pb2.Reconnect | None:
         """Return why the stream has to end here, if it has to."""
         cause = None
         if self.state.game_id != self._epoch or self.state.seq < self.last_seq:
             cause = game_pb2.Reconnect.CAUSE_LOG_LOST
-        elif self._room.events_after(self.last_seq) is None:
+        elif self.last_seq != self.state.seq and self._room.events_after(self.last_seq) is None:
             cause = game_pb2.Reconnect.CAUSE_TOO_SLOW
         elif self._stopping:
             cause = game_pb2.Reconnect.CAUSE_SERVER_STOPS
@@ -138,17 +170,21 @@ class Feed:
             Unauthenticated: The caller's token has run out, or their session has ended.
             mesh.errors.Unavailable: Nobody has been able to tell for too long whether it has.
         """
-        self.admit(reads=True)
-        left = self._caller.expires_at - self._clock()
-        if left <= timedelta():
-            raise Unauthenticated("TOKEN_EXPIRED", "Your session has run out. Refresh it and connect again.")
-        try:
-            async with asyncio.timeout(min(left, self._heartbeat).total_seconds()):
-                await self._woken.wait()
-        except TimeoutError:
+        if not self._woken.is_set():
+            self.admit(reads=True)
+            left = (self._caller.expires_at - self._clock()).total_seconds()
+            if left <= 0:
+                raise Unauthenticated(
+                    "TOKEN_EXPIRED", "Your session has run out. Refresh it and connect again."
+                )
+            self._silence.set(min(left, self._heartbeat_seconds))
+            await self._woken.wait()
+            self._silence.off()
+        self._woken.clear()
+        if self._silent:
+            self._silent = False
             self._room.look()
             return False
-        self._woken.clear()
         self.admit(reads=True)  # before anything that has come meanwhile is sent
         return True
 
@@ -161,18 +197,63 @@ class Feed:
         """
         self._sessions.check(self._caller.session_id, reads=reads)
 
+    async def write(self, message: Message | bytes) -> None:
+        """Send a message, as it is or as its bytes.
+
+        Raises:
+            TooSlow: The client has not taken it for `WRITE_SECONDS`.
+        """
+        self._patience.set(WRITE_SECONDS)
+        try:
+            await self._context.write(message)
+        except asyncio.CancelledError:
+            if not self._lost_patience:
+                raise
+            assert self._writer is not None, "a feed is made in the task of its call"
+            self._writer.uncancel()
+            raise TooSlow from None
+        finally:
+            self._patience.off()
+
+    def _be_silent(self) -> None:
+        self._silent = True
+        self.wake()
+
+    def _lose_patience(self) -> None:
+        self._lost_patience = True
+        assert self._writer is not None, "a feed is made in the task of its call"
+        self._writer.cancel()
+
+
+@dataclass(slots=True)
+class _Audience:
+    """The streams into a room, and what they share."""
+
+    feeds: set[Feed] = field(default_factory=set)
+    play: Frames = field(default_factory=lambda: Frames(play_event))
+    watch: Frames = field(default_factory=lambda: Frames(watch_event))
+
 
 class Streams:
     """All streams of this replica."""
 
     def __init__(
-        self, rooms: Rooms, films: Films, sessions: Revocations, *, clock: Clock, heartbeat: timedelta
+        self,
+        rooms: Rooms,
+        films: Films,
+        sessions: Revocations,
+        presence: Presence,
+        *,
+        clock: Clock,
+        heartbeat: timedelta,
     ) -> None:
         self._rooms = rooms
         self._films = films
         self._sessions = sessions
+        self._presence = presence
         self._clock = clock
         self._heartbeat = heartbeat
+        self._audiences: dict[tuple[str, str], _Audience] = {}
         self._feeds: set[Feed] = set()
         self._all_closed = asyncio.Event()
         sessions.on_change(self._wake_ended)
@@ -181,33 +262,34 @@ class Streams:
         self, room: Room, caller: Identity, after: tuple[int, str], context: WatchContext
     ) -> None:
         """Serve a `WatchGame` stream from (number, epoch) on, until one side ends it."""
-        feed = self._feed(room, caller)
-        async with self._open(feed, room):
+        async with self._open(room, caller, context) as (feed, audience):
             snapshot = feed.open(*after)
-            first = game_pb2.WatchGameResponse(snapshot=snapshot, resumed=snapshot is None)
-            await _write(context, first)
+            await feed.write(game_pb2.WatchGameResponse(snapshot=snapshot, resumed=snapshot is None))
             try:
-                await self._watch(feed, caller, context)
+                await self._watch(feed, audience.watch)
             except TooSlow:
                 raise  # whoever does not read would not read that either
             except Exception as error:  # whatever it is: after the first message REST has no status to give
-                await _write(context, game_pb2.WatchGameResponse(error=errors.to_status(error)))
+                await feed.write(game_pb2.WatchGameResponse(error=errors.to_status(error)))
                 raise
 
-    async def _watch(self, feed: Feed, caller: Identity, context: WatchContext) -> None:
+    async def _watch(self, feed: Feed, frames: Frames) -> None:
         while True:
-            events = [messages.event(numbered) for numbered in feed.take_events()]
+            events = feed.take_events()
             if events:
-                await _write(context, game_pb2.WatchGameResponse(events=events))
+                await feed.write(frames.of(events))
             reconnect = feed.reconnect()
             if reconnect is not None:
-                await _write(context, game_pb2.WatchGameResponse(reconnect=reconnect))
+                await feed.write(game_pb2.WatchGameResponse(reconnect=reconnect))
                 return
-            if feed.state.member(caller.user_id) is None:
+            if feed.member is None:
                 return
+            presence = feed.take_presence()
+            if presence is not None:
+                await feed.write(game_pb2.WatchGameResponse(presence=presence))
             if not await feed.wait():
                 heartbeat = game_pb2.Heartbeat(last_seq=feed.last_seq)
-                await _write(context, game_pb2.WatchGameResponse(heartbeat=heartbeat))
+                await feed.write(game_pb2.WatchGameResponse(heartbeat=heartbeat))
 
     async def play(
         self,
@@ -224,10 +306,9 @@ class Streams:
         """
         code, after_seq, epoch = requests.resume_point(await _hello(incoming))
         room, _ = await self._rooms.visit(code, caller.user_id)
-        feed = self._feed(room, caller)
-        async with self._open(feed, room):
-            play = _Play(feed, room, caller, films=self._films, locale=locale)
-            await play.run(incoming, context, (after_seq, epoch))
+        async with self._open(room, caller, context) as (feed, audience):
+            play = _Play(feed, room, caller, audience.play, films=self._films, locale=locale)
+            await play.run(incoming, (after_seq, epoch))
 
     async def stop(self) -> None:
         """Tell every stream to connect again elsewhere, and return when all have been told."""
@@ -237,22 +318,33 @@ class Streams:
             _log.info("streams.closing", streams=len(self._feeds))
             await self._all_closed.wait()
 
-    def _feed(self, room: Room, caller: Identity) -> Feed:
-        return Feed(room, caller, self._sessions, clock=self._clock, heartbeat=self._heartbeat)
-
     def _wake_ended(self, session_ids: frozenset[str]) -> None:
         for feed in self._feeds:
             if feed.session_id in session_ids:
                 feed.wake()
 
     @asynccontextmanager
-    async def _open(self, feed: Feed, room: Room) -> AsyncIterator[None]:
+    async def _open(
+        self, room: Room, caller: Identity, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> AsyncIterator[tuple[Feed, _Audience]]:
+        feed = Feed(room, caller, self._sessions, context, clock=self._clock, heartbeat=self._heartbeat)
+        member = feed.member
+        if member is None:
+            raise GameNotFound(code=room.code)
+        # By epoch, too: a code is used again one day, and the numbers then mean something else.
+        key = (room.code, room.state.game_id)
+        audience = self._audiences.setdefault(key, _Audience())
+        audience.feeds.add(feed)
         self._feeds.add(feed)
         self._all_closed.clear()
         try:
-            async with self._rooms.listening(room, feed.wake):
-                yield
+            async with self._rooms.listening(room, feed.wake), self._presence.of(room, member.player_id):
+                yield feed, audience
         finally:
+            feed.close()
+            audience.feeds.discard(feed)
+            if not audience.feeds and self._audiences.get(key) is audience:
+                del self._audiences[key]
             self._feeds.discard(feed)
             if not self._feeds:
                 self._all_closed.set()
@@ -261,10 +353,13 @@ class Streams:
 class _Play:
     """One `Play` stream: a task reads swipes, this one writes what is due."""
 
-    def __init__(self, feed: Feed, room: Room, caller: Identity, *, films: Films, locale: Locale) -> None:
+    def __init__(
+        self, feed: Feed, room: Room, caller: Identity, frames: Frames, *, films: Films, locale: Locale
+    ) -> None:
         self._feed = feed
         self._room = room
         self._caller = caller
+        self._frames = frames
         self._films = films
         self._locale = locale
         self._unanswered: deque[tuple[str, asyncio.Future[Committed]]] = deque()
@@ -275,27 +370,28 @@ class _Play:
         self._fetching: asyncio.Task[None] | None = None
         self._tried: frozenset[int] = frozenset()
 
-    async def run(
-        self, incoming: AsyncIterator[game_pb2.PlayRequest], context: PlayContext, after: tuple[int, str]
-    ) -> None:
+    async def run(self, incoming: AsyncIterator[game_pb2.PlayRequest], after: tuple[int, str]) -> None:
+        """Serve the stream from (number, epoch) on."""
+        feed = self._feed
         reading = asyncio.create_task(self._read(incoming), name="play: read swipes")
         try:
-            snapshot = self._feed.open(*after)
-            await self._write(context, game_pb2.PlayResponse(snapshot=snapshot, resumed=snapshot is None))
+            snapshot = feed.open(*after)
+            beginning = game_pb2.PlayResponse(snapshot=snapshot, resumed=snapshot is None)
+            await self._write_due(beginning.SerializeToString())
             while True:
                 if self._failure is not None:
                     raise self._failure
-                reconnect = self._feed.reconnect()
+                reconnect = feed.reconnect()
                 if reconnect is not None:
                     reading.cancel()
-                    await self._finish(context, reconnect)
+                    await self._finish(reconnect)
                     return
-                if self._feed.state.member(self._caller.user_id) is None:
+                if feed.member is None:
                     return
-                if not await self._feed.wait():
-                    heartbeat = game_pb2.Heartbeat(last_seq=self._feed.last_seq)
-                    await _write(context, game_pb2.PlayResponse(heartbeat=heartbeat))
-                await self._write(context, game_pb2.PlayResponse())
+                if not await feed.wait():
+                    heartbeat = game_pb2.Heartbeat(last_seq=feed.last_seq)
+                    await feed.write(game_pb2.PlayResponse(heartbeat=heartbeat))
+                await self._write_due()
         finally:
             tasks = {reading} if self._fetching is None else {reading, self._fetching}
             for task in tasks:
@@ -317,7 +413,10 @@ class _Play:
                 self._fail(error)
                 return
             self._unanswered.append((request.swipe.swipe_id, answer))
-            answer.add_done_callback(lambda _: self._feed.wake())
+            answer.add_done_callback(self._answered)
+
+    def _answered(self, _: asyncio.Future[Committed]) -> None:
+        self._feed.wake()
 
     def _fail(self, error: Exception) -> None:
         """End the stream with an error."""
@@ -333,28 +432,34 @@ class _Play:
             refused.set_exception(error)
             return refused
 
-    async def _write(self, context: PlayContext, response: game_pb2.PlayResponse) -> None:
-        """Send what is due at this moment in one message, together with what is in it already."""
+    async def _write_due(self, beginning: bytes = b"") -> None:
+        """Send what is due at this moment in one message, behind its beginning."""
         acks = self._take_acks()
         events = self._feed.take_events()
-        response.acks.extend(acks)
-        response.events.extend(messages.event(numbered) for numbered in events)
-        if any(ack.seq for ack in acks) or any(isinstance(one.event, SwipingStarted) for one in events):
+        presence = self._feed.take_presence()
+        if any(ack.seq for ack in acks) or _has_started(events):
             self._cards_due = True
-        if self._cards_due:
-            self._deal(response)
-        if response.ByteSize():
-            await _write(context, response)
+        parts = [beginning]
+        if acks or presence is not None:
+            own = game_pb2.PlayResponse(acks=acks, presence=presence)
+            parts.append(own.SerializeToString())
+        parts.append(self._frames.of(events))
+        # Who sends swipes without waiting gets cards when the last of them is answered, and not after each.
+        if self._cards_due and not self._unanswered:
+            parts += self._deal()
+        message = b"".join(parts)
+        if message:
+            await self._feed.write(message)
 
-    async def _finish(self, context: PlayContext, reconnect: game_pb2.Reconnect) -> None:
+    async def _finish(self, reconnect: game_pb2.Reconnect) -> None:
         """Acknowledge what was taken to the room, and ask the client to connect again."""
         if self._unanswered:
             await asyncio.wait([answer for _, answer in self._unanswered], timeout=WRITE_SECONDS)
-        self._cards_due = False
-        response = game_pb2.PlayResponse(reconnect=reconnect, acks=self._take_acks())
-        response.events.extend(messages.event(numbered) for numbered in self._feed.take_events())
-        response.reconnect.last_seq = self._feed.last_seq
-        await _write(context, response)
+        acks = self._take_acks()
+        events = self._frames.of(self._feed.take_events())
+        reconnect.last_seq = self._feed.last_seq
+        response = game_pb2.PlayResponse(reconnect=reconnect, acks=acks)
+        await self._feed.write(response.SerializeToString() + events)
 
     def _take_acks(self) -> list[game_pb2.SwipeAck]:
         acks = []
@@ -372,32 +477,39 @@ class _Play:
         seq = swipe_seq(answer.result().state, self._caller.user_id, swipe_id)
         return game_pb2.SwipeAck(swipe_id=swipe_id, seq=seq)
 
-    def _deal(self, response: game_pb2.PlayResponse) -> None:
-        """Put the next cards into a message, or fetch their films first if they are not at hand."""
-        state, player = self._feed.state, self._feed.state.member(self._caller.user_id)
+    def _deal(self) -> Iterable[bytes]:
+        """Return the next cards, or fetch their films first if they are not at hand."""
+        state, player = self._feed.state, self._feed.member
         if player is None or self._fetching is not None:
-            return
+            return ()
         cards = [film.movie_id for film in next_cards(state, player, limit=CARDS_AHEAD)]
-        new = frozenset(cards) - self._shown
-        found = self._films.remembered(new, self._locale)
-        if new - found.keys() - self._tried:
-            self._fetching = asyncio.create_task(self._fetch(new), name="play: fetch films")
-            return
+        found = {
+            movie_id: card
+            for movie_id in cards
+            if movie_id not in self._shown and (card := self._films.card(movie_id, self._locale)) is not None
+        }
+        missing = frozenset(cards) - self._shown - found.keys()
+        if missing - self._tried:
+            soon = [film.movie_id for film in next_cards(state, player, limit=FILMS_AHEAD)]
+            self._fetching = asyncio.create_task(self._fetch(missing, soon), name="play: fetch films")
+            return ()
         self._cards_due = False
         self._tried = frozenset()
         self._shown |= found.keys()
-        response.cards.extend(
-            game_pb2.Card(movie_id=movie_id, movie=found.get(movie_id)) for movie_id in cards
-        )
-        response.remaining = remaining(state, player)
-        if found:
-            response.attribution.CopyFrom(self._films.attribution)
+        attribution = self._films.attribution if found else None
+        rest = game_pb2.PlayResponse(remaining=remaining(state, player), attribution=attribution)
+        dealt = [found.get(movie_id) or bare_card(movie_id) for movie_id in cards]
+        return (*dealt, rest.SerializeToString())
 
-    async def _fetch(self, movie_ids: frozenset[int]) -> None:
-        await self._films.movies(sorted(movie_ids), self._locale)
-        self._tried = movie_ids
+    async def _fetch(self, missing: frozenset[int], soon: Sequence[int]) -> None:
+        await self._films.movies(soon, self._locale)
+        self._tried = missing
         self._fetching = None
         self._feed.wake()
+
+
+def _has_started(events: Sequence[Numbered]) -> bool:
+    return any(isinstance(one.event, SwipingStarted) for one in events)
 
 
 def swipe_seq(state: State, user_id: str, swipe_id: str) -> int:
@@ -416,14 +528,6 @@ async def _hello(incoming: AsyncIterator[game_pb2.PlayRequest]) -> game_pb2.Hell
     if first.WhichOneof("message") != "hello":
         raise HelloExpected
     return first.hello
-
-
-async def _write(context: grpc.aio.ServicerContext[Any, Any], message: Any) -> None:
-    try:
-        async with asyncio.timeout(WRITE_SECONDS):
-            await context.write(message)
-    except TimeoutError as error:
-        raise TooSlow from error
 
 
 def _look_away(answer: asyncio.Future[Committed]) -> None:

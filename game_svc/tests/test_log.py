@@ -169,7 +169,9 @@ async def test_appends_are_heard_and_those_missed_in_a_break_are_looked_for(
     link = RedisLink(server.url)
     logs = RoomLogs(link)
     heard: asyncio.Queue[str] = asyncio.Queue()
-    wakeups = logs.wakeups(lambda code, _: heard.put_nowait(code))
+    wakeups = logs.wakeups(
+        appended=lambda code, _: heard.put_nowait(code), came_or_went=lambda _code, _replica: None
+    )
     listening = asyncio.create_task(wakeups.run())
     try:
         async with asyncio.timeout(20):

@@ -279,6 +279,7 @@ class Player(_message.Message):
     HOST_FIELD_NUMBER: _builtins.int
     SWIPES_FIELD_NUMBER: _builtins.int
     JOIN_TIME_FIELD_NUMBER: _builtins.int
+    CONNECTED_FIELD_NUMBER: _builtins.int
     player_id: _builtins.str
     """Their id in this room ("p1"). It says nothing outside the room."""
     display_name: _builtins.str
@@ -287,6 +288,10 @@ class Player(_message.Message):
     """Whether they may start, end and change the game."""
     swipes: _builtins.int
     """How many cards of the deck they have swiped."""
+    connected: _builtins.bool
+    """Whether they have a stream open (`Play` or `WatchGame`), or had one a few seconds ago: who is away may come back. Set
+    where the room is shown as a whole; in an event it is always false.
+    """
     @_builtins.property
     def join_time(self) -> _timestamp_pb2.Timestamp:
         """When they joined."""
@@ -299,10 +304,11 @@ class Player(_message.Message):
         host: _builtins.bool = ...,
         swipes: _builtins.int = ...,
         join_time: _timestamp_pb2.Timestamp | None = ...,
+        connected: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["join_time", b"join_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "host", b"host", "join_time", b"join_time", "player_id", b"player_id", "swipes", b"swipes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["connected", b"connected", "display_name", b"display_name", "host", b"host", "join_time", b"join_time", "player_id", b"player_id", "swipes", b"swipes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1195,6 +1201,30 @@ class Reconnect(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Reconnect: _TypeAlias = Reconnect  # noqa: Y015
+
+@_typing.final
+class Presence(_message.Message):
+    """Who is there right now, and who is in the room but away. Not an event: it has no number, and only the latest counts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONNECTED_PLAYER_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def connected_player_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The players who are connected, see `Player.connected`, in the order they joined. Who is not among them is away."""
+
+    def __init__(
+        self,
+        *,
+        connected_player_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["connected_player_ids", b"connected_player_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Presence: _TypeAlias = Presence  # noqa: Y015
 
 @_typing.final
 class Heartbeat(_message.Message):
@@ -2346,6 +2376,7 @@ class WatchGameResponse(_message.Message):
     HEARTBEAT_FIELD_NUMBER: _builtins.int
     RECONNECT_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    PRESENCE_FIELD_NUMBER: _builtins.int
     resumed: _builtins.bool
     """The stream goes on after `after_seq`; what was missed follows. Only ever in the first message."""
     @_builtins.property
@@ -2370,6 +2401,10 @@ class WatchGameResponse(_message.Message):
         then. Over gRPC the same is the call's status, too.
         """
 
+    @_builtins.property
+    def presence(self) -> Global___Presence:
+        """Who is connected, when that has changed: within about a second of their coming, and a few of their going."""
+
     def __init__(
         self,
         *,
@@ -2379,10 +2414,11 @@ class WatchGameResponse(_message.Message):
         heartbeat: Global___Heartbeat | None = ...,
         reconnect: Global___Reconnect | None = ...,
         error: _status_pb2.Status | None = ...,
+        presence: Global___Presence | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "heartbeat", b"heartbeat", "reconnect", b"reconnect", "snapshot", b"snapshot"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "heartbeat", b"heartbeat", "presence", b"presence", "reconnect", b"reconnect", "snapshot", b"snapshot"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "events", b"events", "heartbeat", b"heartbeat", "reconnect", b"reconnect", "resumed", b"resumed", "snapshot", b"snapshot"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "events", b"events", "heartbeat", b"heartbeat", "presence", b"presence", "reconnect", b"reconnect", "resumed", b"resumed", "snapshot", b"snapshot"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2523,6 +2559,7 @@ class PlayResponse(_message.Message):
     ATTRIBUTION_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
     RECONNECT_FIELD_NUMBER: _builtins.int
+    PRESENCE_FIELD_NUMBER: _builtins.int
     resumed: _builtins.bool
     """The stream goes on after `after_seq`; what was missed follows. Only ever in the first message."""
     remaining: _builtins.int
@@ -2555,6 +2592,10 @@ class PlayResponse(_message.Message):
     def reconnect(self) -> Global___Reconnect:
         """Connect again. The last message of the stream."""
 
+    @_builtins.property
+    def presence(self) -> Global___Presence:
+        """Who is connected, when that has changed: within about a second of their coming, and a few of their going."""
+
     def __init__(
         self,
         *,
@@ -2567,10 +2608,11 @@ class PlayResponse(_message.Message):
         attribution: _movie_pb2.Attribution | None = ...,
         heartbeat: Global___Heartbeat | None = ...,
         reconnect: Global___Reconnect | None = ...,
+        presence: Global___Presence | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attribution", b"attribution", "heartbeat", b"heartbeat", "reconnect", b"reconnect", "snapshot", b"snapshot"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attribution", b"attribution", "heartbeat", b"heartbeat", "presence", b"presence", "reconnect", b"reconnect", "snapshot", b"snapshot"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acks", b"acks", "attribution", b"attribution", "cards", b"cards", "events", b"events", "heartbeat", b"heartbeat", "reconnect", b"reconnect", "remaining", b"remaining", "resumed", b"resumed", "snapshot", b"snapshot"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acks", b"acks", "attribution", b"attribution", "cards", b"cards", "events", b"events", "heartbeat", b"heartbeat", "presence", b"presence", "reconnect", b"reconnect", "remaining", b"remaining", "resumed", b"resumed", "snapshot", b"snapshot"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
