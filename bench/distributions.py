@@ -12,7 +12,7 @@ WIDTH: Final = 300
 HEIGHT: Final = 220
 GAP: Final = 44
 LEFT: Final = 52
-TOP: Final = 64
+TOP: Final = 86
 SWIPES: Final = 60
 
 COLOURS: Final = ("#c2185b", "#1f77b4", "#7f7f7f", "#bdbdbd")
@@ -50,7 +50,9 @@ def drawn(panels: Sequence[Panel]) -> str:
         f'height="{height}" font-family="system-ui, sans-serif" font-size="13" fill="{INK}">',
         f'<rect width="{width}" height="{height}" fill="white"/>',
         _text(LEFT, 24, "Swipes until everybody has liked the same film", size=17),
-        _text(LEFT, 44, "share of rooms that have matched, by swipes of each player"),
+        _text(
+            LEFT, 44, "share of rooms that have matched, by swipes of each player; circles: through the API"
+        ),
     ]
     for number, panel in enumerate(panels):
         parts += _panel(panel, LEFT + number * (WIDTH + GAP))
