@@ -22,16 +22,14 @@ from game_svc import results
 from game_svc.backlogs import Backlogs
 from game_svc.events import (
     CardSwiped,
-    Event,
     GameEnded,
     MatchFound,
     MatchWithdrawn,
     Numbered,
-    Verdict,
     WinnerDrawn,
 )
 from game_svc.log import Head, RoomLogs
-from game_svc.outbox import Due, Outbox
+from game_svc.outbox import Due, Outbox, concerns_archive
 from game_svc.rooms import Rooms
 from game_svc.state import Player, State
 from mesh.clock import Clock
@@ -67,17 +65,6 @@ _HOPELESS: Final = frozenset(
 )
 
 _log = structlog.get_logger("game_svc.archive")
-
-
-def concerns_archive(event: Event) -> bool:
-    """Return whether the archive has to hear of an event."""
-    match event:
-        case MatchFound() | MatchWithdrawn() | WinnerDrawn() | GameEnded():
-            return True
-        case CardSwiped(verdict=verdict):
-            return verdict is Verdict.SEEN_IT
-        case _:
-            return False
 
 
 class Archive:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
+from game_svc.events import CardSwiped, Event, GameEnded, MatchFound, MatchWithdrawn, Verdict, WinnerDrawn
 from game_svc.log import ROOM_LIFE, Head
 from game_svc.redis_link import RedisLink, Script
 
@@ -90,6 +91,17 @@ class Due:
     code: str
     since: str
     """When it was last put on the list, as Redis writes it."""
+
+
+def concerns_archive(event: Event) -> bool:
+    """Return whether the archive has to hear of an event."""
+    match event:
+        case MatchFound() | MatchWithdrawn() | WinnerDrawn() | GameEnded():
+            return True
+        case CardSwiped(verdict=verdict):
+            return verdict is Verdict.SEEN_IT
+        case _:
+            return False
 
 
 class Outbox:

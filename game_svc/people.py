@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from game_svc.archive import Archive
 from game_svc.log import RoomLogs
 from game_svc.rooms import Rooms
 from game_svc.rules import Erase
@@ -21,9 +22,10 @@ class Stay:
 class People:
     """Export and erasure, over all rooms that live."""
 
-    def __init__(self, logs: RoomLogs, rooms: Rooms) -> None:
+    def __init__(self, logs: RoomLogs, rooms: Rooms, archive: Archive) -> None:
         self._logs = logs
         self._rooms = rooms
+        self._archive = archive
 
     async def stays(self, user_id: str) -> list[Stay]:
         """Return a user's part in every room they are or were in.
@@ -38,7 +40,8 @@ class People:
         """Erase a user from every room. What a crash leaves undone, the next call does.
 
         The event tells every replica and every client that listens; then the id and the name are taken out of
-        what was written before. The list of rooms goes last, since it is the way to find them.
+        what was written before. When this returns nothing is on its way to the archive any more that names
+        them. The list of rooms goes last, since it is the way to find them.
 
         Returns:
             How many rooms they were erased from.
@@ -50,6 +53,7 @@ class People:
         for code in await self._logs.rooms_of(user_id):
             committed = await self._rooms.room(code).submit(Erase(user_id))
             await self._logs.scrub(code, user_id)
+            await self._archive.quiet(code)
             erased += bool(committed.events)
         await self._logs.forget_player(user_id)
         return erased

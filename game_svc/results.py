@@ -46,6 +46,11 @@ class Habits:
     """See `coarse`. Of films that at least `FEWEST_VOICES` have swiped and that do not split them evenly."""
 
 
+def ready(state: State) -> bool:
+    """Return whether there are results to tell: it is over, or everybody has run out of cards."""
+    return state.phase is Phase.ENDED or state.out_of_cards
+
+
 def near_misses(state: State) -> Sequence[NearMiss]:
     """Return the films of this round that came nearest to a match, the nearest first."""
     judges = [player for player in state.players.values() if _counts(state, player)]

@@ -20,6 +20,7 @@ import structlog
 
 from game_svc.events import MatchFound, Numbered
 from game_svc.log import Head, RoomLogs
+from game_svc.outbox import Outbox, concerns_archive
 from game_svc.refusals import GameNotFound, GameRefusal
 from game_svc.rules import Command, decide
 from game_svc.state import Player, State, fold
@@ -61,14 +62,18 @@ _Waiting = tuple[Command | None, "asyncio.Future[Committed]"]
 class Room:
     """One room. Made and found by `Rooms`."""
 
-    def __init__(self, code: str, *, logs: RoomLogs, clock: Clock) -> None:
+    def __init__(
+        self, code: str, *, logs: RoomLogs, outbox: Outbox, clock: Clock, owed: Callable[[str], None]
+    ) -> None:
         self.code = code
         self._nothing = State(code=code)
         self.state = self._nothing
         """The newest state this replica knows."""
         self._recent: deque[Numbered] = deque(maxlen=MOST_RECENT)
         self._logs = logs
+        self._outbox = outbox
         self._clock = clock
+        self._owed = owed
         self._waiting: deque[_Waiting] = deque()
         self._worker: asyncio.Task[None] | None = None
         self._rumoured = False
@@ -172,6 +177,9 @@ class Room:
             outcomes, events, state = self._decide(commands)
             head = Head(self.state.game_id, self.state.seq)
             if events:
+                owes = any(concerns_archive(numbered.event) for numbered in events)
+                if owes:
+                    await self._outbox.owe(self.code)
                 appended, newest = await self._logs.append(
                     self.code,
                     after=head,
@@ -180,6 +188,8 @@ class Room:
                     at=events[0].at,
                 )
                 if appended:
+                    if owes:
+                        self._owed(self.code)
                     await self._learn(events, state)
                     return outcomes
             else:
@@ -251,9 +261,12 @@ def _ignore(_code: str, _replica: str) -> None:
 class Rooms:
     """All rooms this replica knows."""
 
-    def __init__(self, logs: RoomLogs, *, clock: Clock) -> None:
+    def __init__(self, logs: RoomLogs, outbox: Outbox, *, clock: Clock) -> None:
         self._logs = logs
+        self._outbox = outbox
         self._clock = clock
+        self.owed: Callable[[str], None] = lambda _: None
+        """Called with the code of a room to whose log something was appended that the archive has to hear."""
         self._rooms: OrderedDict[str, Room] = OrderedDict()
         self.came_or_went: Callable[[str, str], None] = _ignore
         """Called when somebody's presence in a followed room may have changed: with the room's code, and the
@@ -277,7 +290,13 @@ class Rooms:
         """Return the room with a code, whether or not there is one: its state tells."""
         room = self._rooms.get(code)
         if room is None:
-            room = self._rooms[code] = Room(code, logs=self._logs, clock=self._clock)
+            room = self._rooms[code] = Room(
+                code,
+                logs=self._logs,
+                outbox=self._outbox,
+                clock=self._clock,
+                owed=lambda code: self.owed(code),
+            )
             self._forget_one()
         self._rooms.move_to_end(code)
         return room

@@ -250,8 +250,8 @@ def decide(state: State, command: Command) -> tuple[Event, ...]:
     Raises:
         GameRefusal: The rules do not allow it; see refusals.py for each.
     """
-    if isinstance(command, HostCommand) and _member(state, command.user_id).player_id != state.host_id:
-        raise NotHost
+    if isinstance(command, HostCommand):
+        require_host(state, _member(state, command.user_id))
     match command:
         case Open():
             return _open(state, command)
@@ -292,6 +292,12 @@ def _member(state: State, user_id: str) -> Player:
     if member is None:
         raise GameNotFound(code=state.code)
     return member
+
+
+def require_host(state: State, player: Player) -> None:
+    """Raise NotHost unless a player is the room's host."""
+    if player.player_id != state.host_id:
+        raise NotHost
 
 
 def _open(state: State, command: Open) -> tuple[Event, ...]:
@@ -375,8 +381,7 @@ def _transfer_host(state: State, player: Player, player_id: str) -> tuple[Event,
     _require_running(state)
     if player_id == state.host_id:
         return ()  # a repeated command finds its caller not to be host any more
-    if player.player_id != state.host_id:
-        raise NotHost
+    require_host(state, player)
     heir = state.players.get(player_id)
     if heir is None or not heir.present:
         raise PlayerNotFound(player_id=player_id)
@@ -415,16 +420,28 @@ def _remove_pick(state: State, player: Player, movie_id: int) -> tuple[Event, ..
 
 
 def _start(state: State, command: Start) -> tuple[Event, ...]:
-    if state.phase is Phase.PLAYING:
+    if not may_start(state, _member(state, command.user_id)):
         return ()
-    _require_lobby(state)
-    if len(state.present) < 2:
-        raise NotEnoughPlayers
     found = {DeckSource.PICKS: tuple(state.picked.values()), **command.found}
     deck, empty = mixed(state.settings, found, command.left_out)
     if not deck:
         raise NoMovies
     return (SwipingStarted(in_order_of_appeal(deck, command.appeals), empty),)
+
+
+def may_start(state: State, player: Player) -> bool:
+    """Return whether a player may start the game now; False when it has been started.
+
+    Raises:
+        GameRefusal: They may not.
+    """
+    require_host(state, player)
+    if state.phase is Phase.PLAYING:
+        return False
+    _require_lobby(state)
+    if len(state.present) < 2:
+        raise NotEnoughPlayers
+    return True
 
 
 def mixed(

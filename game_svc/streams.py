@@ -23,7 +23,7 @@ from google.protobuf.message import Message
 from game_svc import messages, requests
 from game_svc.alarm import Alarm
 from game_svc.deck import next_cards, remaining
-from game_svc.events import Numbered, SwipingStarted
+from game_svc.events import Numbered, RunOffStarted, SwipingStarted
 from game_svc.films import Films
 from game_svc.frames import Frames, bare_card, play_event, watch_event
 from game_svc.presence import Presence
@@ -362,7 +362,7 @@ class _Play:
         self._frames = frames
         self._films = films
         self._locale = locale
-        self._unanswered: deque[tuple[str, asyncio.Future[Committed]]] = deque()
+        self._unanswered: deque[tuple[game_pb2.PlayRequest, asyncio.Future[Committed]]] = deque()
         self._slots = asyncio.Semaphore(MOST_UNANSWERED)
         self._failure: Exception | None = None
         self._cards_due = True
@@ -401,18 +401,18 @@ class _Play:
                 answer.add_done_callback(_look_away)
 
     async def _read(self, incoming: AsyncIterator[game_pb2.PlayRequest]) -> None:
-        """Take swipes to the room, in their order. A client that sends no more may still listen."""
+        """Take swipes and undos to the room, in their order. A client that sends no more may still listen."""
         async for request in incoming:
-            if request.WhichOneof("message") != "swipe":
+            if request.WhichOneof("message") not in ("swipe", "undo"):
                 self._fail(HelloExpected())
                 return
             await self._slots.acquire()
             try:
-                answer = self._submit(request.swipe)
+                answer = self._submit(request)
             except SessionRevoked as error:
                 self._fail(error)
                 return
-            self._unanswered.append((request.swipe.swipe_id, answer))
+            self._unanswered.append((request, answer))
             answer.add_done_callback(self._answered)
 
     def _answered(self, _: asyncio.Future[Committed]) -> None:
@@ -423,10 +423,10 @@ class _Play:
         self._failure = error
         self._feed.wake()
 
-    def _submit(self, swipe: game_pb2.PlaySwipe) -> asyncio.Future[Committed]:
+    def _submit(self, request: game_pb2.PlayRequest) -> asyncio.Future[Committed]:
         try:
             self._feed.admit(reads=False)
-            return self._room.submit(requests.verdict(swipe, user_id=self._caller.user_id))
+            return self._room.submit(requests.play(request, user_id=self._caller.user_id))
         except (InvalidInput, errors.Unavailable) as error:
             refused: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
             refused.set_exception(error)
@@ -464,18 +464,21 @@ class _Play:
     def _take_acks(self) -> list[game_pb2.SwipeAck]:
         acks = []
         while self._unanswered and self._unanswered[0][1].done():
-            swipe_id, answer = self._unanswered.popleft()
+            request, answer = self._unanswered.popleft()
             self._slots.release()
-            acks.append(self._ack(swipe_id, answer))
+            acks.append(self._ack(request, answer))
         return acks
 
-    def _ack(self, swipe_id: str, answer: asyncio.Future[Committed]) -> game_pb2.SwipeAck:
+    def _ack(self, request: game_pb2.PlayRequest, answer: asyncio.Future[Committed]) -> game_pb2.SwipeAck:
+        undo = request.WhichOneof("message") == "undo"
+        swipe_id = request.undo.swipe_id if undo else request.swipe.swipe_id
         error = answer.exception()
         if error is not None:
             refusal = errors.to_status(error, method="/popcorn.game.v1.GameService/Play")
-            return game_pb2.SwipeAck(swipe_id=swipe_id, refusal=refusal)
-        seq = swipe_seq(answer.result().state, self._caller.user_id, swipe_id)
-        return game_pb2.SwipeAck(swipe_id=swipe_id, seq=seq)
+            return game_pb2.SwipeAck(swipe_id=swipe_id, refusal=refusal, undo=undo)
+        seq_of = undo_seq if undo else swipe_seq
+        seq = seq_of(answer.result().state, self._caller.user_id, swipe_id)
+        return game_pb2.SwipeAck(swipe_id=swipe_id, seq=seq, undo=undo)
 
     def _deal(self) -> Iterable[bytes]:
         """Return the next cards, or fetch their films first if they are not at hand."""
@@ -509,7 +512,7 @@ class _Play:
 
 
 def _has_started(events: Sequence[Numbered]) -> bool:
-    return any(isinstance(one.event, SwipingStarted) for one in events)
+    return any(isinstance(one.event, SwipingStarted | RunOffStarted) for one in events)
 
 
 def swipe_seq(state: State, user_id: str, swipe_id: str) -> int:
@@ -517,6 +520,13 @@ def swipe_seq(state: State, user_id: str, swipe_id: str) -> int:
     player = state.player_of(user_id)
     assert player is not None, "an accepted swipe has a player"
     return player.swipe_ids[swipe_id].seq
+
+
+def undo_seq(state: State, user_id: str, swipe_id: str) -> int:
+    """Return the number of the event that took a swipe back; 0 when none did."""
+    player = state.player_of(user_id)
+    swipe = player.swipe_ids.get(swipe_id) if player is not None else None
+    return swipe.undone if swipe is not None else 0
 
 
 async def _hello(incoming: AsyncIterator[game_pb2.PlayRequest]) -> game_pb2.Hello:

@@ -38,10 +38,7 @@ NOT_YET = {
         "ImportBacklog", "ExportBacklog", "GetBacklogStats",
         "GetBacklogStatsChart",
     },
-    "GameService": {
-        "UpdateGame", "RemovePlayer", "TransferHost", "LockGame", "EndGame", "UndoSwipe", "GetResults",
-        "ListMyGames",
-    },
+    "GameService": set(),
     "BacklogService": {
         "UpdateEntry", "BatchPutEntries",
     },
