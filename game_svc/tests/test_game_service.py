@@ -73,19 +73,19 @@ async def test_two_friends_find_a_film_one_over_play_the_other_over_swipe_and_wa
     await watching.first()
 
     await ada.start(code)
-    assert [card.movie_id for card in await playing.cards()] == [13, 12, 11], "the best rated come first"
-    assert [card.movie.title for card in await playing.cards()] == ["Film 13", "Film 12", "Film 11"]
-    await playing.ack(await playing.swipe(12))
+    assert [card.movie_id for card in await playing.cards()] == [12, 13, 11], "what both want, the best rated"
+    assert [card.movie.title for card in await playing.cards()] == ["Film 12", "Film 13", "Film 11"]
+    await playing.ack(await playing.swipe(11))
     deck = await grace.stub.GetDeck(game_pb2.GetDeckRequest(code=code), metadata=grace.metadata)
-    assert [card.movie_id for card in deck.cards] == [12, 13, 11], "what somebody likes comes before the rest"
-    await grace.swipe(code, 12)
+    assert [card.movie_id for card in deck.cards] == [11, 12, 13], "what somebody likes comes before the rest"
+    await grace.swipe(code, 11)
 
     for stream in (playing, watching):
-        assert (await stream.until_event("match")).match.movie_id == 12
+        assert (await stream.until_event("match")).match.movie_id == 11
     assert playing.events == watching.events
     seqs = [event.seq for event in playing.events]
     assert seqs == list(range(seqs[0], seqs[0] + len(seqs))), "numbers have no gaps"
-    assert [match.movie_id for match in (await grace.game(code)).matches] == [12]
+    assert [match.movie_id for match in (await grace.game(code)).matches] == [11]
     playing.close()
     watching.close()
 
