@@ -187,6 +187,21 @@ async def test_cards_come_without_their_films_while_movie_svc_is_away(evening: E
         evening.movies.away = False
 
 
+async def test_what_another_likes_is_the_next_card_at_once_and_what_changes_nothing_brings_no_cards(
+    evening: Evening,
+) -> None:
+    ada, grace, game = await evening.playing(301, 302, 303)
+    playing = await grace.play(game.code)
+    await playing.until(lambda: [card.movie_id for card in playing.dealt] == [302, 303, 301])
+    await ada.swipe(game.code, 301)
+    await playing.until(lambda: [card.movie_id for card in playing.dealt] == [301, 303, 302])
+    dealt = sum(bool(message.cards) for message in playing.messages)
+    await ada.swipe(game.code, 302, game_pb2.VERDICT_SEEN_IT)
+    await playing.until_seq((await ada.game(game.code)).seq)
+    assert sum(bool(message.cards) for message in playing.messages) == dealt, "302 was last already"
+    playing.close()
+
+
 async def test_two_last_likes_at_the_same_instant_on_two_replicas_make_one_match(evening: Evening) -> None:
     movies = range(401, 441)
     ada, grace, game = await evening.playing(*movies)
