@@ -79,11 +79,12 @@ async def assembled(
     backlogs = Backlogs(backlog_pb2_grpc.BacklogServiceStub(backlog_channel))
     tastes = TasteStore(redis)
     outbox = Outbox(redis)
+    wrong_codes = WrongCodes(redis)
     rooms = Rooms(room_logs, outbox, clock=utc_now)
     seating = Seating(
         room_logs,
         rooms,
-        WrongCodes(redis),
+        wrong_codes,
         clock=utc_now,
         new_code=lambda: new_code(secrets.choice),
         new_id=lambda: uuid4().hex,
@@ -125,7 +126,7 @@ async def assembled(
         people = server.Service(
             descriptor=PEOPLE_SERVICE,
             add=people_pb2_grpc.add_PeopleServiceServicer_to_server,
-            servicer=PeopleServicer(People(room_logs, rooms, archive, tastes)),
+            servicer=PeopleServicer(People(room_logs, rooms, wrong_codes, archive, tastes)),
             probes={"redis": room_logs.ping},
         )
         async with revocations:

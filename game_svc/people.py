@@ -11,6 +11,7 @@ from game_svc.rooms import Rooms
 from game_svc.rules import Erase
 from game_svc.state import Player, State, Tally
 from game_svc.taste_store import TasteStore
+from game_svc.wrong_codes import WrongCodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +25,17 @@ class Stay:
 class People:
     """Export and erasure, over all rooms that live."""
 
-    def __init__(self, logs: RoomLogs, rooms: Rooms, archive: Archive, tastes: TasteStore) -> None:
+    def __init__(
+        self,
+        logs: RoomLogs,
+        rooms: Rooms,
+        wrong_codes: WrongCodes,
+        archive: Archive,
+        tastes: TasteStore,
+    ) -> None:
         self._logs = logs
         self._rooms = rooms
+        self._wrong_codes = wrong_codes
         self._archive = archive
         self._tastes = tastes
 
@@ -67,5 +76,6 @@ class People:
             await self._archive.quiet(code)
             erased += bool(committed.events)
         await self._tastes.forget(user_id)
+        await self._wrong_codes.forget(user_id)
         await self._logs.forget_player(user_id)
         return erased

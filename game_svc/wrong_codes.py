@@ -61,6 +61,10 @@ class WrongCodes:
         """Take a try back: it was not wrong."""
         await self._redis.ask(_tries(user_id), "ZREM", name)
 
+    async def forget(self, user_id: str) -> None:
+        """Forget what somebody has tried."""
+        await self._redis.ask(_tries(user_id), "DEL")
+
 
 def _tries(user_id: str) -> str:
     return f"player:{{{user_id}}}:tries"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import time
@@ -82,6 +83,9 @@ class ScriptedBacklogs(backlog_pb2_grpc.BacklogServiceServicer):
 
     def __init__(self) -> None:
         self.away = False
+        self.open = asyncio.Event()
+        """Answers wait for it."""
+        self.open.set()
         self.wanted: dict[str, list[int]] = {}
         self.watched: dict[str, set[int]] = {}
         self.nights: dict[tuple[str, int], tuple[int, backlog_pb2.Match | None]] = {}
@@ -159,6 +163,7 @@ class ScriptedBacklogs(backlog_pb2_grpc.BacklogServiceServicer):
             self.nights[game_id, movie_id] = seq, night
 
     async def _answer(self, context: Any) -> None:
+        await self.open.wait()
         if self.away:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
 
@@ -198,6 +203,18 @@ async def scripted_movies() -> AsyncIterator[tuple[ScriptedMovies, str]]:
     )
     async with Server([service], listen="127.0.0.1:0") as server:
         yield movies, f"127.0.0.1:{server.port}"
+
+
+@asynccontextmanager
+async def scripted_backlogs() -> AsyncIterator[tuple[ScriptedBacklogs, str]]:
+    backlogs = ScriptedBacklogs()  # type: ignore[abstract]
+    service = Service(
+        descriptor=BACKLOG_SERVICE,
+        add=backlog_pb2_grpc.add_BacklogServiceServicer_to_server,
+        servicer=backlogs,
+    )
+    async with Server([service], listen="127.0.0.1:0") as server:
+        yield backlogs, f"127.0.0.1:{server.port}"
 
 
 @asynccontextmanager
@@ -254,8 +271,11 @@ async def replica(
 class Friend:
     """Somebody with a phone."""
 
-    def __init__(self, name: str, stub: game_pb2_grpc.GameServiceAsyncStub, *, user_id: str = "") -> None:
+    def __init__(
+        self, name: str, stub: game_pb2_grpc.GameServiceAsyncStub, *, user_id: str = "", guest: bool = False
+    ) -> None:
         self.name = name
+        self.guest = guest
         self.user_id = user_id or f"user-{uuid4().hex}"
         self.session_id = f"session-{uuid4().hex}"
         self.token_seconds = 3600
@@ -263,14 +283,14 @@ class Friend:
 
     def on(self, replica: Replica) -> Friend:
         """The same person, connected to another replica."""
-        return Friend(self.name, replica.stub, user_id=self.user_id)
+        return Friend(self.name, replica.stub, user_id=self.user_id, guest=self.guest)
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
         now = int(time.time())
         claims = {
             "sub": self.user_id, "sid": self.session_id, "jti": "token-1", "name": self.name, "iss": "test",
-            "aud": "test", "iat": now - 10, "exp": now + self.token_seconds,
+            "aud": "test", "iat": now - 10, "exp": now + self.token_seconds, "guest": self.guest,
         }  # fmt: skip
         payload = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
         return ((IDENTITY_HEADER, payload),)
@@ -306,6 +326,16 @@ class Friend:
             swipe_id=swipe_id or uuid4().hex,
         )
         return await self.stub.Swipe(request, metadata=self.metadata)
+
+    async def undo(self, code: str, movie_id: int, *, swipe_id: str = "") -> int:
+        request = game_pb2.UndoSwipeRequest(code=code, movie_id=movie_id, swipe_id=swipe_id)
+        return (await self.stub.UndoSwipe(request, metadata=self.metadata)).seq
+
+    async def end(self, code: str) -> game_pb2.Game:
+        return (await self.stub.EndGame(game_pb2.EndGameRequest(code=code), metadata=self.metadata)).game
+
+    async def results(self, code: str) -> game_pb2.GetResultsResponse:
+        return await self.stub.GetResults(game_pb2.GetResultsRequest(code=code), metadata=self.metadata)
 
     def watch(self, code: str, *, after_seq: int = 0, epoch: str = "") -> Watching:
         request = game_pb2.WatchGameRequest(code=code, after_seq=after_seq, epoch=epoch)
@@ -366,6 +396,9 @@ class Playing(_Stream):
         )
         await self.call.write(game_pb2.PlayRequest(swipe=swipe))
         return swipe.swipe_id
+
+    async def undo(self, swipe_id: str) -> None:
+        await self.call.write(game_pb2.PlayRequest(undo=game_pb2.PlayUndo(swipe_id=swipe_id)))
 
     @property
     def acks(self) -> list[game_pb2.SwipeAck]:
