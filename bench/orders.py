@@ -1,17 +1,19 @@
-"""Orders of cards, each played to the first match: ours, from the very code of game_svc, and what else one could do.
+"""Orders of cards, each played to the first match: ours, by the very code of game_svc, and what others do.
 
 A turn is one swipe of everybody. What is counted are the turns until the first film that everybody likes.
 """
 
 from __future__ import annotations
 
+import math
+import operator
 import random
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from statistics import NormalDist
 from typing import Final, Protocol
 
-from bench.tastes import Room
+from bench.tastes import Room, chance_of_like, place, popularity_of
 from game_svc.deck import next_cards
 from game_svc.events import DeckSource, Film, Numbered, Settings, Verdict
 from game_svc.rules import Command, GiveVerdict, Join, Open, Start, decide
@@ -41,7 +43,7 @@ class Ours:
         self._do(Open("game", "ROOM", "0", "0", "", Settings(deck_sources=(DeckSource.TRENDING,))))
         for player in range(1, players):
             self._do(Join(str(player), str(player)))
-        self._do(Start("0", {DeckSource.TRENDING: tuple(films)}))
+        self._do(Start("0", {DeckSource.TRENDING: films}))
 
     def next_film(self, player: int) -> int:
         """Return the first card of their deck."""
@@ -109,8 +111,8 @@ STEPS: Final = 1_000
 def public(room: Room) -> list[Film]:
     """Return a room's films as the world knows them: ids of a catalogue, and ratings from 0 to 10.
 
-    The catalogue has `STEPS` films, whose ratings lie as close together as those of a room are drawn; each film
-    of a room is the one of the catalogue that is rated next to it. So rooms share films, as they do in life.
+    The catalogue has `STEPS` films, rated as a room's films are drawn; each film of a room is the one of the
+    catalogue that is rated next to it. So rooms share films, as they do in life.
     """
     taken: dict[int, int] = {}
     lowest_left = STEPS
@@ -142,8 +144,9 @@ def at_once(room: Room, dealer: Dealer) -> int:
     likes = [0] * len(room.ratings)
     for turn in range(1, len(room.ratings) + 1):
         cards = [dealer.next_film(player) for player in range(len(room.likes))]
-        if any([_swipe(room, dealer, player, film, likes) for player, film in enumerate(cards)]):
-            return turn
+        for player, film in enumerate(cards):
+            if _swipe(room, dealer, player, film, likes):
+                return turn
     raise ValueError("there is no match in this room")
 
 
@@ -153,3 +156,33 @@ def _swipe(room: Room, dealer: Dealer, player: int, film: int, likes: list[int])
     dealer.swiped(player, film, liked=liked)
     likes[film] += liked
     return likes[film] == len(room.likes)
+
+
+GUESSES: Final = 100
+"""How many films of a rating are imagined to tell how people with known tastes will answer."""
+
+
+def knowing_tastes(room: Room, rng: random.Random) -> int:
+    """Return how many turns somebody needs who is told everybody's tastes and may ask whom they want next.
+
+    No order of cards can know as much, so this is about as good as any can be. Films lie anywhere, whatever
+    their rating, so even then the best rated one is the next to try; tastes tell who is likeliest to pass,
+    and so is asked first. A turn is as many answers as there are people, whoever gives them.
+    """
+    imagined = [(rng.gauss(0, 1), place(rng)) for _ in range(GUESSES)]
+    asked = 0
+    for film in sorted(range(len(room.ratings)), key=lambda film: -room.ratings[film]):
+        shown = [(popularity_of(room.ratings[film], rest), where) for rest, where in imagined]
+        chances = [[chance_of_like(*one, taste) for one in shown] for taste in room.tastes]
+        weights = [1.0] * GUESSES
+        left = set(range(len(room.tastes)))
+        while left:
+            player = min(left, key=lambda player: sum(map(operator.mul, weights, chances[player])))
+            asked += 1
+            if not room.likes[player][film]:
+                break
+            left.remove(player)
+            weights = list(map(operator.mul, weights, chances[player]))
+        else:
+            return math.ceil(asked / len(room.tastes))
+    raise ValueError("there is no match in this room")

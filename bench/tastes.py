@@ -1,12 +1,12 @@
 """People with tastes: who would like which film, and what a server may know of it.
 
-A film is more or less popular and lies somewhere in four dimensions of taste; so does a person. Person i likes
-film j with the chance
+A film is more or less popular and lies somewhere in four dimensions of taste, as a person does. Person i
+likes film j with the chance
 
     1 / (1 + exp(0.8 - 0.7 * popularity_j - 1.2 * <taste_i, place_j> / 2))
 
-where popularity and all coordinates are drawn from standard normal distributions. What the public gave a film, its
-`rating`, correlates 0.6 with its popularity. The rating is all that a server is given.
+where popularity and all coordinates are drawn from standard normal distributions. What the public gave a
+film, its `rating`, correlates 0.6 with its popularity. The rating is all that a server is given.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def chance_of_like(popularity: float, taste: Sequence[float], place: Sequence[fl
 
 
 def popularity_of(rating: float, rest: float) -> float:
-    """Return a popularity that goes with a rating; `rest` is what the rating does not tell, standard normal."""
+    """Return a popularity that goes with a rating; `rest`, standard normal, is what that does not tell."""
     return RATING_TELLS * rating + math.sqrt(1 - RATING_TELLS**2) * rest
 
 

@@ -27,6 +27,7 @@ from game_svc.seating import Seating
 from game_svc.servicer import GameServicer
 from game_svc.settings import GameSettings
 from game_svc.streams import Streams
+from game_svc.taste_store import TasteStore
 from game_svc.wrong_codes import WrongCodes
 from mesh import logs, server
 from mesh.channels import open_channel
@@ -76,6 +77,7 @@ async def assembled(
     revocations = Revocations(over(gateway)) if revocations is None else revocations
     films = Films(movie_pb2_grpc.MovieServiceStub(channel), clock=utc_now)
     backlogs = Backlogs(backlog_pb2_grpc.BacklogServiceStub(backlog_channel))
+    tastes = TasteStore(redis)
     outbox = Outbox(redis)
     wrong_codes = WrongCodes(redis)
     rooms = Rooms(room_logs, outbox, clock=utc_now)
@@ -88,7 +90,7 @@ async def assembled(
         new_id=lambda: uuid4().hex,
     )
     replica = uuid4().hex
-    archive = Archive(rooms, room_logs, outbox, backlogs, name=replica, clock=utc_now)
+    archive = Archive(rooms, room_logs, outbox, backlogs, tastes, name=replica, clock=utc_now)
     rooms.owed = archive.hurry
     presence = Presence(room_logs, rooms, replica=replica)
     streams = Streams(
@@ -105,7 +107,7 @@ async def assembled(
         streams,
         presence,
         films,
-        DeckSources(films, backlogs),
+        DeckSources(films, backlogs, tastes),
         History(room_logs, rooms),
         page_tokens=PageTokens(settings.page_token_key.get_secret_value().encode()),
         new_seed=lambda: secrets.token_hex(16),
@@ -124,7 +126,7 @@ async def assembled(
         people = server.Service(
             descriptor=PEOPLE_SERVICE,
             add=people_pb2_grpc.add_PeopleServiceServicer_to_server,
-            servicer=PeopleServicer(People(room_logs, rooms, wrong_codes, archive)),
+            servicer=PeopleServicer(People(room_logs, rooms, wrong_codes, archive, tastes)),
             probes={"redis": room_logs.ping},
         )
         async with revocations:

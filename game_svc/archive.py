@@ -32,6 +32,8 @@ from game_svc.log import Head, RoomLogs
 from game_svc.outbox import Due, Outbox, concerns_archive
 from game_svc.rooms import Rooms
 from game_svc.state import Player, State
+from game_svc.taste import lessons
+from game_svc.taste_store import TasteStore
 from mesh.clock import Clock
 from mesh.errors import Unavailable
 from popcorn.backlog.v1 import backlog_pb2
@@ -71,7 +73,15 @@ class Archive:
     """Tells backlog_svc what it has to keep."""
 
     def __init__(
-        self, rooms: Rooms, logs: RoomLogs, outbox: Outbox, backlogs: Backlogs, *, name: str, clock: Clock
+        self,
+        rooms: Rooms,
+        logs: RoomLogs,
+        outbox: Outbox,
+        backlogs: Backlogs,
+        tastes: TasteStore,
+        *,
+        name: str,
+        clock: Clock,
     ) -> None:
         """Take the parts.
 
@@ -80,6 +90,7 @@ class Archive:
             logs: Their logs.
             outbox: What they owe.
             backlogs: Where it goes.
+            tastes: What learns from it.
             name: This replica's own, for its leases.
             clock: The present.
         """
@@ -87,6 +98,7 @@ class Archive:
         self._logs = logs
         self._outbox = outbox
         self._backlogs = backlogs
+        self._tastes = tastes
         self._name = name
         self._clock = clock
         self._hurried: dict[str, int] = {}
@@ -237,6 +249,7 @@ class Archive:
                 if player.user_id and not player.guest and not taken_back:
                     await self._backlogs.mark_watched(player.user_id, movie_id)
             case GameEnded() if state.started is not None:
+                await self._tastes.learn(state.game_id, lessons(state))
                 await self._backlogs.record_game(summary(state), game_seq=seq)
 
 

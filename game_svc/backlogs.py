@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import grpc
@@ -24,17 +24,17 @@ class Backlogs:
 
     async def wanted(
         self, user_ids: Sequence[str], *, leave_out_watched: bool, most: int = _BATCH
-    ) -> Sequence[int]:
-        """Return the films that some of these people want to watch, those wanted by most first."""
+    ) -> Mapping[int, int]:
+        """Return films that some of these people want, each with how many do; those wanted by most first."""
         if not user_ids:
-            return []
+            return {}
         answer = await self._backlogs.IntersectBacklogs(
             backlog_pb2.IntersectBacklogsRequest(
                 user_ids=user_ids, leave_out_watched=leave_out_watched, limit=most
             ),
             timeout=_PATIENCE_SECONDS,
         )
-        return [movie.movie_id for movie in answer.movies]
+        return {movie.movie_id: movie.wanted_by for movie in answer.movies}
 
     async def watched(self, user_ids: Sequence[str], movie_ids: Sequence[int]) -> frozenset[int]:
         """Return those of the films that one of these people has watched."""

@@ -6,6 +6,7 @@ What is made of it, and in which order it is swiped, the rules decide (`rules.mi
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,11 +15,13 @@ from typing import Final, TypeVar
 import grpc
 import structlog
 
+from game_svc import taste
 from game_svc.backlogs import Backlogs
 from game_svc.events import LARGEST_DECK, DeckSource, Film, Settings
 from game_svc.films import Films
 from game_svc.rules import mixed
 from game_svc.state import State
+from game_svc.taste_store import TasteStore
 from mesh.errors import Unavailable
 from mesh.locale import Locale
 
@@ -37,14 +40,17 @@ class Found:
     films: Mapping[DeckSource, Sequence[Film]]
     left_out: frozenset[int]
     """Films that somebody has watched, where the room does not want those."""
+    appeals: Mapping[int, float]
+    """What is known of their appeal to the room."""
 
 
 class DeckSources:
     """All sources of films."""
 
-    def __init__(self, films: Films, backlogs: Backlogs) -> None:
+    def __init__(self, films: Films, backlogs: Backlogs, tastes: TasteStore) -> None:
         self._films = films
         self._backlogs = backlogs
+        self._tastes = tastes
 
     async def gather(self, state: State, locale: Locale) -> Found:
         """Return what the room's sources give, and what is trending where one of them gives nothing.
@@ -58,19 +64,32 @@ class DeckSources:
         """
         settings = state.settings
         wanted: list[DeckSource] = [one for one in settings.deck_sources if one is not DeckSource.PICKS]
-        answers = await asyncio.gather(*(self._ask(source, state, locale) for source in wanted))
+        on_backlogs = await self._on_backlogs(state) if DeckSource.BACKLOGS in wanted else None
+        answers = await asyncio.gather(*(self._ask(source, state, locale, on_backlogs) for source in wanted))
         films: dict[DeckSource, Sequence[Film] | None] = dict(zip(wanted, answers, strict=True))
         films[DeckSource.PICKS] = tuple(state.picked.values())
         left_out = await self._watched(state, films)
         _, empty = mixed(settings, _given(films), left_out)
         if empty and DeckSource.TRENDING not in films:
-            films[DeckSource.TRENDING] = await self._ask(DeckSource.TRENDING, state, locale)
+            films[DeckSource.TRENDING] = await self._ask(DeckSource.TRENDING, state, locale, None)
             left_out |= await self._watched(state, {DeckSource.TRENDING: films[DeckSource.TRENDING]})
         deck, _ = mixed(settings, _given(films), left_out)
         if not deck and None in films.values():
             raise Unavailable("films", _RETRY_AFTER)
         del films[DeckSource.PICKS]  # the rules know those themselves, and better
-        return Found(_given(films), left_out)
+        return Found(_given(films), left_out, await self._appeals(state, deck, on_backlogs or {}))
+
+    async def _appeals(
+        self, state: State, deck: Sequence[Film], on_backlogs: Mapping[int, int]
+    ) -> Mapping[int, float]:
+        movie_ids = [film.movie_id for film in deck]
+        known = await self._tastes.known(movie_ids, [player.user_id for player in state.present])
+        picked = Counter(movie_id for player in state.present for movie_id in player.picks)
+        # Who has picked a film may well have it on their backlog, too: it is not known who wants it there.
+        wanted = {movie_id: max(picked[movie_id], on_backlogs.get(movie_id, 0)) for movie_id in movie_ids}
+        return taste.appeals(
+            deck, known, wanted={one: count / len(state.present) for one, count in wanted.items()}
+        )
 
     async def count(
         self, state: State, settings: Settings
@@ -96,22 +115,28 @@ class DeckSources:
         cards = min(sum(count or 0 for count in counts), settings.max_movies)
         return cards, list(zip(wanted, counts, strict=True))
 
-    async def _ask(self, source: DeckSource, state: State, locale: Locale) -> Sequence[Film] | None:
+    async def _ask(
+        self, source: DeckSource, state: State, locale: Locale, on_backlogs: Mapping[int, int] | None
+    ) -> Sequence[Film] | None:
         """Return the films of a source; None when it does not answer."""
         most = state.settings.max_movies
         match source:
             case DeckSource.BACKLOGS:
-                return await _unless_away(source, self._wanted(state, most, locale))
+                if on_backlogs is None:
+                    return None
+                return await _unless_away(source, self._films.films(tuple(on_backlogs), locale))
             case DeckSource.DISCOVER:
                 return await _unless_away(source, self._films.discover(state.settings.discover, most))
             case _:
                 return await _unless_away(source, self._films.trending(most))
 
-    async def _wanted(self, state: State, most: int, locale: Locale) -> Sequence[Film]:
-        movie_ids = await self._backlogs.wanted(
-            _members(state), leave_out_watched=state.settings.leave_out_watched, most=most
+    async def _on_backlogs(self, state: State) -> Mapping[int, int] | None:
+        """Return by how many of those present films are wanted; None when nobody can tell."""
+        settings = state.settings
+        wanted = self._backlogs.wanted(
+            _members(state), leave_out_watched=settings.leave_out_watched, most=settings.max_movies
         )
-        return await self._films.films(movie_ids, locale)
+        return await _unless_away(DeckSource.BACKLOGS, wanted)
 
     async def _watched(
         self, state: State, films: Mapping[DeckSource, Sequence[Film] | None]

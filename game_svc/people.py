@@ -1,14 +1,16 @@
-"""What the rooms hold about a person: all of it for themselves, none of it once they are gone."""
+"""What is held about a person: all of it for themselves, none of it once they are gone."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from game_svc.archive import Archive
 from game_svc.log import RoomLogs
 from game_svc.rooms import Rooms
 from game_svc.rules import Erase
-from game_svc.state import Player, State
+from game_svc.state import Player, State, Tally
+from game_svc.taste_store import TasteStore
 from game_svc.wrong_codes import WrongCodes
 
 
@@ -23,11 +25,19 @@ class Stay:
 class People:
     """Export and erasure, over all rooms that live."""
 
-    def __init__(self, logs: RoomLogs, rooms: Rooms, wrong_codes: WrongCodes, archive: Archive) -> None:
+    def __init__(
+        self,
+        logs: RoomLogs,
+        rooms: Rooms,
+        wrong_codes: WrongCodes,
+        archive: Archive,
+        tastes: TasteStore,
+    ) -> None:
         self._logs = logs
         self._rooms = rooms
         self._wrong_codes = wrong_codes
         self._archive = archive
+        self._tastes = tastes
 
     async def stays(self, user_id: str) -> list[Stay]:
         """Return a user's part in every room they are or were in.
@@ -37,6 +47,14 @@ class People:
         """
         states = [await self._rooms.room(code).refresh() for code in await self._logs.rooms_of(user_id)]
         return [Stay(state, player) for state in states if (player := state.player_of(user_id)) is not None]
+
+    async def taste(self, user_id: str) -> Mapping[int, Tally]:
+        """Return what is counted of a user's verdicts, by genre.
+
+        Raises:
+            Unavailable: Redis does not answer.
+        """
+        return await self._tastes.of_person(user_id)
 
     async def erase(self, user_id: str) -> int:
         """Erase a user from every room. What a crash leaves undone, the next call does.
@@ -57,6 +75,7 @@ class People:
             await self._logs.scrub(code, user_id)
             await self._archive.quiet(code)
             erased += bool(committed.events)
+        await self._tastes.forget(user_id)
         await self._wrong_codes.forget(user_id)
         await self._logs.forget_player(user_id)
         return erased

@@ -182,7 +182,7 @@ class GameServicer(game_pb2_grpc.GameServiceServicer):
         start = Start(member.user_id, {})
         if may_start(room.state, member):
             found = await self._sources.gather(room.state, requested_locale(context))
-            start = Start(member.user_id, found.films, found.left_out)
+            start = Start(member.user_id, found.films, found.left_out, found.appeals)
         return game_pb2.StartGameResponse(game=await self._submit(room.code, start))
 
     async def EndGame(self, request: game_pb2.EndGameRequest, _context: Context) -> game_pb2.EndGameResponse:

@@ -23,7 +23,17 @@ from google.protobuf.message import Message
 from game_svc import messages, requests
 from game_svc.alarm import Alarm
 from game_svc.deck import next_cards, remaining
-from game_svc.events import Numbered, RunOffStarted, SwipingStarted
+from game_svc.events import (
+    CardSwiped,
+    Numbered,
+    PlayerErased,
+    PlayerJoined,
+    PlayerLeft,
+    PlayerRemoved,
+    RunOffStarted,
+    SwipeUndone,
+    SwipingStarted,
+)
 from game_svc.films import Films
 from game_svc.frames import Frames, bare_card, play_event, watch_event
 from game_svc.presence import Presence
@@ -366,6 +376,8 @@ class _Play:
         self._slots = asyncio.Semaphore(MOST_UNANSWERED)
         self._failure: Exception | None = None
         self._cards_due = True
+        self._order_moved = False
+        self._dealt: list[int] = []
         self._shown: set[int] = set()
         self._fetching: asyncio.Task[None] | None = None
         self._tried: frozenset[int] = frozenset()
@@ -439,13 +451,14 @@ class _Play:
         presence = self._feed.take_presence()
         if any(ack.seq for ack in acks) or _has_started(events):
             self._cards_due = True
+        self._order_moved |= any(map(self._moves_cards, events))
         parts = [beginning]
         if acks or presence is not None:
             own = game_pb2.PlayResponse(acks=acks, presence=presence)
             parts.append(own.SerializeToString())
         parts.append(self._frames.of(events))
         # Who sends swipes without waiting gets cards when the last of them is answered, and not after each.
-        if self._cards_due and not self._unanswered:
+        if (self._cards_due or self._order_moved) and not self._unanswered:
             parts += self._deal()
         message = b"".join(parts)
         if message:
@@ -486,6 +499,10 @@ class _Play:
         if player is None or self._fetching is not None:
             return ()
         cards = [film.movie_id for film in next_cards(state, player, limit=CARDS_AHEAD)]
+        self._order_moved = False
+        if not self._cards_due and cards == self._dealt:
+            return ()
+        self._cards_due = True
         found = {
             movie_id: card
             for movie_id in cards
@@ -497,12 +514,26 @@ class _Play:
             self._fetching = asyncio.create_task(self._fetch(missing, soon), name="play: fetch films")
             return ()
         self._cards_due = False
+        self._dealt = cards
         self._tried = frozenset()
         self._shown |= found.keys()
         attribution = self._films.attribution if found else None
         rest = game_pb2.PlayResponse(remaining=remaining(state, player), attribution=attribution)
         dealt = [found.get(movie_id) or bare_card(movie_id) for movie_id in cards]
         return (*dealt, rest.SerializeToString())
+
+    def _moves_cards(self, numbered: Numbered) -> bool:
+        """Return whether an event may change which cards come next: what others like, or pass on, does.
+
+        Few swipes need that: what somebody has just liked is the next card of all others, not the one after.
+        """
+        match numbered.event:
+            case CardSwiped(movie_id=movie_id, verdict=verdict):
+                return verdict.likes or movie_id in self._dealt
+            case SwipeUndone() | PlayerJoined() | PlayerLeft() | PlayerRemoved() | PlayerErased():
+                return bool(self._dealt)
+            case _:
+                return False
 
     async def _fetch(self, missing: frozenset[int], soon: Sequence[int]) -> None:
         await self._films.movies(soon, self._locale)

@@ -428,7 +428,12 @@ class Playing(_Stream):
         await self.until(lambda: any(ack.swipe_id == swipe_id for ack in self.acks))
         return next(ack for ack in self.acks if ack.swipe_id == swipe_id)
 
+    @property
+    def dealt(self) -> list[game_pb2.Card]:
+        """The latest cards."""
+        return list(next((message.cards for message in reversed(self.messages) if message.cards), []))
+
     async def cards(self) -> list[game_pb2.Card]:
         """The latest cards, once there are some."""
-        await self.until(lambda: any(message.cards for message in self.messages))
-        return list(next(message.cards for message in reversed(self.messages) if message.cards))
+        await self.until(lambda: bool(self.dealt))
+        return self.dealt

@@ -76,19 +76,19 @@ async def test_two_friends_find_a_film_one_over_play_the_other_over_swipe_and_wa
     await watching.first()
 
     await ada.start(code)
-    assert [card.movie_id for card in await playing.cards()] == [13, 12, 11], "the best rated come first"
-    assert [card.movie.title for card in await playing.cards()] == ["Film 13", "Film 12", "Film 11"]
-    await playing.ack(await playing.swipe(12))
+    assert [card.movie_id for card in await playing.cards()] == [12, 13, 11], "what both want, the best rated"
+    assert [card.movie.title for card in await playing.cards()] == ["Film 12", "Film 13", "Film 11"]
+    await playing.ack(await playing.swipe(11))
     deck = await grace.stub.GetDeck(game_pb2.GetDeckRequest(code=code), metadata=grace.metadata)
-    assert [card.movie_id for card in deck.cards] == [12, 13, 11], "what somebody likes comes before the rest"
-    await grace.swipe(code, 12)
+    assert [card.movie_id for card in deck.cards] == [11, 12, 13], "what somebody likes comes before the rest"
+    await grace.swipe(code, 11)
 
     for stream in (playing, watching):
-        assert (await stream.until_event("match")).match.movie_id == 12
+        assert (await stream.until_event("match")).match.movie_id == 11
     assert playing.events == watching.events
     seqs = [event.seq for event in playing.events]
     assert seqs == list(range(seqs[0], seqs[0] + len(seqs))), "numbers have no gaps"
-    assert [match.movie_id for match in (await grace.game(code)).matches] == [12]
+    assert [match.movie_id for match in (await grace.game(code)).matches] == [11]
     playing.close()
     watching.close()
 
@@ -188,6 +188,21 @@ async def test_cards_come_without_their_films_while_movie_svc_is_away(evening: E
         playing.close()
     finally:
         evening.movies.away = False
+
+
+async def test_what_another_likes_is_the_next_card_at_once_and_what_changes_nothing_brings_no_cards(
+    evening: Evening,
+) -> None:
+    ada, grace, game = await evening.playing(301, 302, 303)
+    playing = await grace.play(game.code)
+    await playing.until(lambda: [card.movie_id for card in playing.dealt] == [302, 303, 301])
+    await ada.swipe(game.code, 301)
+    await playing.until(lambda: [card.movie_id for card in playing.dealt] == [301, 303, 302])
+    dealt = sum(bool(message.cards) for message in playing.messages)
+    await ada.swipe(game.code, 302, game_pb2.VERDICT_SEEN_IT)
+    await playing.until_seq((await ada.game(game.code)).seq)
+    assert sum(bool(message.cards) for message in playing.messages) == dealt, "302 was last already"
+    playing.close()
 
 
 async def test_two_last_likes_at_the_same_instant_on_two_replicas_make_one_match(evening: Evening) -> None:

@@ -127,3 +127,15 @@ def test_an_erased_player_teaches_about_films_and_nothing_about_themselves() -> 
     lessons = taste.lessons(state)
     assert lessons.people.keys() == {"ada"}
     assert lessons.films[2].likes == 1
+
+
+def test_what_some_of_the_group_want_appeals_more_and_what_all_want_most() -> None:
+    nobody, somebody, all_of_them = (
+        taste.appeals([SCARY], wanted={1: share})[1] for share in (0.0, 0.25, 1.0)
+    )
+    assert nobody < somebody < all_of_them
+
+
+def test_among_films_wanted_alike_the_rating_decides() -> None:
+    appeals = taste.appeals([Film(1, 5.0), Film(2, 9.0)], wanted={1: 0.5, 2: 0.5})
+    assert appeals[1] < appeals[2]
