@@ -39,6 +39,10 @@ MOST_TOGETHER: Final = 64
 MOST_RECENT: Final = 2_000
 """How many events a room keeps for streams to catch up with; who is further behind starts from a snapshot."""
 
+LONGEST_PAUSE: Final = timedelta(milliseconds=50)
+"""How long a room waits at most for others to join, on a replica that is very busy."""
+
+_WORTH_IT_SECONDS: Final = 0.001
 _MOST_ATTEMPTS: Final = 50
 
 _log = structlog.get_logger("game_svc.rooms")
@@ -58,10 +62,36 @@ _Waiting = tuple[Command | None, "asyncio.Future[Committed]"]
 """A command and its answer; None asks for nothing but the newest state."""
 
 
+class Pace:
+    """How long rooms wait for others to join, before they append what has come.
+
+    The busier this replica, the longer: as long as appending has lately taken, up to `LONGEST_PAUSE`. What
+    arrives together shares the append, and each stream gets what came of it in one message. An idle replica
+    appends within a millisecond and does not wait.
+    """
+
+    def __init__(self) -> None:
+        self._lately = 0.0  # seconds, a moving average
+        self._longest = LONGEST_PAUSE.total_seconds()
+
+    def now(self) -> float:
+        """Return the time that `took` reckons with."""
+        return asyncio.get_running_loop().time()
+
+    def took(self, began: float) -> None:
+        """Take note of an append that began then and has just been made."""
+        self._lately += 0.05 * (self.now() - began - self._lately)
+
+    async def gather(self) -> None:
+        """Wait as long as it is worth."""
+        if self._lately > _WORTH_IT_SECONDS:
+            await asyncio.sleep(min(self._lately, self._longest))
+
+
 class Room:
     """One room. Made and found by `Rooms`."""
 
-    def __init__(self, code: str, *, logs: RoomLogs, clock: Clock) -> None:
+    def __init__(self, code: str, *, logs: RoomLogs, clock: Clock, pace: Pace) -> None:
         self.code = code
         self._nothing = State(code=code)
         self.state = self._nothing
@@ -69,6 +99,7 @@ class Room:
         self._recent: deque[Numbered] = deque(maxlen=MOST_RECENT)
         self._logs = logs
         self._clock = clock
+        self._pace = pace
         self._waiting: deque[_Waiting] = deque()
         self._worker: asyncio.Task[None] | None = None
         self._rumoured = False
@@ -137,7 +168,9 @@ class Room:
     async def _work(self) -> None:
         try:
             while self._waiting or self._rumoured:
+                await self._pace.gather()
                 before = self.state
+                began = self._pace.now()
                 batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), MOST_TOGETHER))]
                 outcomes: Sequence[Committed | Exception]
                 try:
@@ -151,6 +184,7 @@ class Room:
                 # First the answers, then who listens: so that both travel in one message.
                 for (_, answer), outcome in zip(batch, outcomes, strict=True):
                     _answer(answer, outcome)
+                self._pace.took(began)
                 if self.state is not before:
                     self.wake()
         finally:
@@ -254,6 +288,7 @@ class Rooms:
     def __init__(self, logs: RoomLogs, *, clock: Clock) -> None:
         self._logs = logs
         self._clock = clock
+        self._pace = Pace()
         self._rooms: OrderedDict[str, Room] = OrderedDict()
         self.came_or_went: Callable[[str, str], None] = _ignore
         """Called when somebody's presence in a followed room may have changed: with the room's code, and the
@@ -277,7 +312,7 @@ class Rooms:
         """Return the room with a code, whether or not there is one: its state tells."""
         room = self._rooms.get(code)
         if room is None:
-            room = self._rooms[code] = Room(code, logs=self._logs, clock=self._clock)
+            room = self._rooms[code] = Room(code, logs=self._logs, clock=self._clock, pace=self._pace)
             self._forget_one()
         self._rooms.move_to_end(code)
         return room
