@@ -3,15 +3,14 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 from google.protobuf import json_format
-from google.protobuf.struct_pb2 import Struct
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from backlog_svc import entries
 from backlog_svc.entries import Draft, Entry, Filter, Order, Position, Source, Status
+from backlog_svc.timestamps import from_number, read_time, timestamp, to_number
 from mesh.checks import Checks
 from mesh.errors import NotImplementedYet
 from mesh.page_tokens import PageTokens
@@ -20,17 +19,13 @@ from popcorn.backlog.v1 import backlog_pb2
 DEFAULT_PAGE_SIZE: Final = 20
 LARGEST_PAGE_SIZE: Final = 100
 MOST_MOVIES: Final = 500
-"""In one BatchGetEntries."""
+"""In one BatchGetEntries, and at most in the answer to one IntersectBacklogs."""
+MOST_PEOPLE: Final = 20
+"""In one IntersectBacklogs."""
 
 _LIST_KIND: Final = "backlog.entries"
-_USER_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _REGION = re.compile(r"[A-Z]{2}")
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
-# The range of both google.protobuf.Timestamp and datetime, in seconds since 1970: years 1 to 9999. Their very
-# first instant is left out: to asyncpg it means minus infinity.
-_FIRST_SECOND: Final = -62_135_596_799
-_LAST_SECOND: Final = 253_402_300_799
 
 _STATUSES: Final[Mapping[int, Status]] = {
     backlog_pb2.ENTRY_STATUS_WANT_TO_WATCH: Status.WANT_TO_WATCH,
@@ -76,10 +71,25 @@ class ListQuery:
         return _binding(self.user_id, self.chosen, self.order)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intersection:
+    """An IntersectBacklogsRequest, checked."""
+
+    user_ids: tuple[str, ...]
+    at_least: int
+    leave_out_watched: bool
+    limit: int
+
+
+def is_id(text: str) -> bool:
+    """Whether a text can be the id of a person or a game: 1 to 64 letters, digits, hyphens, underscores."""
+    return _ID.fullmatch(text) is not None
+
+
 def read_user_id(checks: Checks, user_id: str) -> str:
     """Whose backlog: the field `user_id`."""
     checks.require(
-        _USER_ID.fullmatch(user_id) is not None,
+        is_id(user_id),
         "user_id",
         "INVALID_USER_ID",
         "Must be a user id: 1 to 64 letters, digits, hyphens and underscores.",
@@ -146,6 +156,33 @@ def read_list_query(
     )
 
 
+def read_intersection(checks: Checks, request: backlog_pb2.IntersectBacklogsRequest) -> Intersection:
+    """Whose films, and which of them. Raises InvalidInput; nothing is left to check."""
+    user_ids = request.user_ids
+    checks.require(len(user_ids) > 0, "user_ids", "REQUIRED", "Must not be empty.")
+    checks.require(
+        len(user_ids) <= MOST_PEOPLE, "user_ids", "TOO_MANY", f"Must have at most {MOST_PEOPLE} items."
+    )
+    for index, user_id in enumerate(user_ids[:MOST_PEOPLE]):
+        checks.require(
+            is_id(user_id),
+            f"user_ids[{index}]",
+            "INVALID_USER_ID",
+            "Must be a user id: 1 to 64 letters, digits, hyphens and underscores.",
+        )
+    at_least = request.wanted_by_at_least
+    checks.require(at_least >= 0, "wanted_by_at_least", "NEGATIVE", "Must be 0 or more.")
+    checks.require(request.limit >= 0, "limit", "NEGATIVE", "Must be 0 or more.")
+    checks.done()
+    return Intersection(
+        # The same person twice is one person.
+        user_ids=tuple(dict.fromkeys(user_ids)),
+        at_least=max(at_least, 1),
+        leave_out_watched=request.leave_out_watched,
+        limit=min(request.limit or MOST_MOVIES, MOST_MOVIES),
+    )
+
+
 def read_movie_ids(checks: Checks, movie_ids: Sequence[int]) -> Sequence[int]:
     """Which films: the field `movie_ids`."""
     checks.require(len(movie_ids) > 0, "movie_ids", "REQUIRED", "Must not be empty.")
@@ -157,6 +194,11 @@ def read_movie_ids(checks: Checks, movie_ids: Sequence[int]) -> Sequence[int]:
     return movie_ids
 
 
+def status_number(status: Status) -> backlog_pb2.EntryStatus.ValueType:
+    """A status, for an answer."""
+    return _STATUS_NUMBERS[status]  # type: ignore[return-value]  # numbers of this very enum
+
+
 def entry_message(entry: Entry) -> backlog_pb2.Entry:
     """An entry, for an answer."""
     return backlog_pb2.Entry(
@@ -165,25 +207,17 @@ def entry_message(entry: Entry) -> backlog_pb2.Entry:
         note=entry.note,
         rating=None if entry.half_stars is None else entries.stars(entry.half_stars),
         tags=entry.tags,
-        add_time=_timestamp(entry.add_time),
-        update_time=_timestamp(entry.update_time),
-        watch_time=None if entry.watch_time is None else _timestamp(entry.watch_time),
+        add_time=timestamp(entry.add_time),
+        update_time=timestamp(entry.update_time),
+        watch_time=None if entry.watch_time is None else timestamp(entry.watch_time),
         source=_SOURCE_NUMBERS[entry.source],  # type: ignore[arg-type]  # numbers of this very enum
         etag=entry.etag,
     )
 
 
-def export_struct(everything: Iterable[Entry]) -> Struct:
-    """All that is kept about somebody, each part in the JSON of this contract's messages."""
-    # Movie nights are in the shape already: none are kept so far.
-    data = Struct()
-    data.update(
-        {
-            "entries": [json_format.MessageToDict(entry_message(entry)) for entry in everything],
-            "movieNights": [],
-        }
-    )
-    return data
+def entry_data(entry: Entry) -> dict[str, Any]:
+    """An entry, for an export: the JSON of its message."""
+    return json_format.MessageToDict(entry_message(entry))
 
 
 def _rating(checks: Checks, field: str, draft: backlog_pb2.EntryDraft) -> int | None:
@@ -215,11 +249,7 @@ def _watch_time(
 ) -> datetime | None:
     if not draft.HasField("watch_time"):
         return None
-    given = draft.watch_time
-    if not (_FIRST_SECOND <= given.seconds <= _LAST_SECOND and 0 <= given.nanos < 1_000_000_000):
-        checks.require(False, field, "INVALID_TIME", "Must be a time of the years 1 to 9999.")
-        return None
-    time = _EPOCH + timedelta(seconds=given.seconds, microseconds=given.nanos // 1000)
+    time = read_time(checks, field, draft.watch_time)
     checks.require(time <= now + entries.CLOCK_SKEW, field, "IN_THE_FUTURE", "Must not be in the future.")
     return time
 
@@ -279,7 +309,7 @@ def _binding(user_id: str, chosen: Filter, order: Order) -> Mapping[str, object]
 
 
 def _number(key: datetime | int) -> int:
-    return key if isinstance(key, int) else (key - _EPOCH) // _MICROSECOND
+    return key if isinstance(key, int) else to_number(key)
 
 
 def _position(position: list[Any], order: Order) -> Position | None:
@@ -290,10 +320,4 @@ def _position(position: list[Any], order: Order) -> Position | None:
         case Order.RATING_DESC | Order.RATING_ASC:
             return Position(number, movie_id)
         case _:
-            return Position(_EPOCH + number * _MICROSECOND, movie_id)
-
-
-def _timestamp(time: datetime) -> Timestamp:
-    timestamp = Timestamp()
-    timestamp.FromDatetime(time)
-    return timestamp
+            return Position(from_number(number), movie_id)

@@ -3,7 +3,7 @@
 from pydantic import Field, SecretStr
 
 from mesh.postgres import DatabaseUrl
-from mesh.settings import Listen, Settings
+from mesh.settings import Listen, Settings, Target
 
 
 class BacklogSettings(Settings):
@@ -15,5 +15,7 @@ class BacklogSettings(Settings):
     """How many connections to PostgreSQL one replica opens at most: 1 to 200."""
     backlog_listen: Listen
     """Where the backlog service listens, as host:port; port 0 takes a free one."""
+    movie_target: Target
+    """Where movie_svc is: host:port."""
     page_token_key: SecretStr = Field(min_length=32)
     """Signs page tokens: at least 32 characters, the same in every replica."""

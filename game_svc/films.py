@@ -162,4 +162,5 @@ def _key(movie_id: int, locale: Locale) -> Key:
 
 
 def _film(movie: movie_pb2.Movie) -> Film:
-    return Film(movie.id, movie.rating if movie.HasField("rating") else 0.0)
+    genres = tuple(genre.id for genre in movie.genres)
+    return Film(movie.id, movie.rating if movie.HasField("rating") else 0.0, genres)

@@ -48,11 +48,11 @@ class GameServicer(game_pb2_grpc.GameServiceServicer):
         self._join_url = join_url
 
     async def CreateGame(
-        self, request: game_pb2.CreateGameRequest, _context: Context
+        self, request: game_pb2.CreateGameRequest, context: Context
     ) -> game_pb2.CreateGameResponse:
         """Opens a room, and draws its QR code."""
         host = caller()
-        name, settings = requests.name_and_settings(request)
+        name, settings = requests.name_and_settings(request, requested_locale(context))
         state = await self._seating.open(host, name, settings)
         join_url = f"{self._join_url}/{state.code}"
         return game_pb2.CreateGameResponse(
@@ -120,7 +120,7 @@ class GameServicer(game_pb2_grpc.GameServiceServicer):
         settings = room.state.settings
         wanted = DeckSource.TRENDING in settings.deck_sources or not room.state.picked
         trending = await self._films.trending(settings.max_movies) if wanted else ()
-        done = await room.submit(Start(member.user_id, trending))
+        done = await room.submit(Start(member.user_id, {DeckSource.TRENDING: trending}))
         return game_pb2.StartGameResponse(game=await self._game(done.state, member.user_id))
 
     async def GetDeck(self, request: game_pb2.GetDeckRequest, context: Context) -> game_pb2.GetDeckResponse:

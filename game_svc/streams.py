@@ -516,7 +516,7 @@ def swipe_seq(state: State, user_id: str, swipe_id: str) -> int:
     """Return the number of the event of a swipe that was accepted."""
     player = state.player_of(user_id)
     assert player is not None, "an accepted swipe has a player"
-    return player.swipes[player.swipe_ids[swipe_id]].seq
+    return player.swipe_ids[swipe_id].seq
 
 
 async def _hello(incoming: AsyncIterator[game_pb2.PlayRequest]) -> game_pb2.Hello:

@@ -1,10 +1,9 @@
 """`python -m gateway` puts the gateway together and serves it until SIGTERM."""
 
-import asyncio
 import secrets
 import sys
-from collections.abc import AsyncIterator, Coroutine, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -55,6 +54,7 @@ from gateway.store import Store
 from gateway.sweeping import Sweep, sweep_for_ever
 from gateway.token_endpoint import TokenEndpoint
 from mesh import logs
+from mesh.background import running_in_background
 from mesh.channels import open_channel
 from mesh.clock import Clock, utc_now
 from mesh.health import Probe
@@ -297,18 +297,6 @@ def build_deletions(
         settle=timedelta(seconds=settings.erasure_delay_seconds),
         clock=clock,
     )
-
-
-@asynccontextmanager
-async def running_in_background(work: Coroutine[Any, Any, None], *, name: str) -> AsyncIterator[None]:
-    """Run a coroutine for as long as the block lasts."""
-    task = asyncio.create_task(work, name=name)
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
 
 
 def serving_probe(channel: grpc.aio.Channel, service: ServiceDescriptor) -> Probe:

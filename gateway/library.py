@@ -28,6 +28,16 @@ class BacklogPage:
     """Their films; None when films cannot be had now at all, or the page is empty."""
 
 
+@dataclass(frozen=True, slots=True)
+class MovieNights:
+    """One page of somebody's movie nights."""
+
+    matches: backlog_pb2.ListMatchesResponse
+    """The matches, and where the list goes on."""
+    films: movie_pb2.BatchGetMoviesResponse | None
+    """Their films; None when films cannot be had now at all, or the page is empty."""
+
+
 class Library:
     """Asks movie_svc and backlog_svc. Failures of theirs are raised as they come (`grpc.aio.AioRpcError`)."""
 
@@ -111,6 +121,27 @@ class Library:
         if not entries.entries:
             return BacklogPage(entries, None)
         return BacklogPage(entries, await self._films([entry.movie_id for entry in entries.entries], reader))
+
+    async def movie_nights(
+        self, request: backlog_pb2.ListMatchesRequest, locale: Awaitable[movie_pb2.Locale]
+    ) -> MovieNights:
+        """Return a page of movie nights with their films: one request to each service."""
+        listing = self._backlogs.ListMatches(request)
+        try:
+            reader = await locale
+            matches = await listing
+        finally:
+            listing.cancel()
+        if not matches.matches:
+            return MovieNights(matches, None)
+        movie_ids = sorted({match.movie_id for match in matches.matches})
+        return MovieNights(matches, await self._films(movie_ids, reader))
+
+    async def mark_watched(
+        self, request: backlog_pb2.MarkMatchWatchedRequest
+    ) -> backlog_pb2.MarkMatchWatchedResponse:
+        """Move the film of a movie night to watched for all who were there."""
+        return await self._backlogs.MarkMatchWatched(request)
 
     async def _films(
         self, movie_ids: Sequence[int], locale: movie_pb2.Locale

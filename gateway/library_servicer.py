@@ -10,7 +10,7 @@ import grpc
 
 from gateway.account_servicer import user_id_of
 from gateway.accounts import Preferences
-from gateway.library import BacklogPage, Library
+from gateway.library import BacklogPage, Library, MovieNights
 from mesh.checks import Checks
 from mesh.errors import NotImplementedYet
 from mesh.identity import Identity, caller
@@ -229,6 +229,44 @@ class LibraryServicer(library_pb2_grpc.LibraryServiceServicer):
         removed = await self._library.remove(caller().user_id, movie_id)
         return library_pb2.RemoveBacklogEntryResponse(removed=removed)
 
+    async def ListMovieNights(
+        self, request: library_pb2.ListMovieNightsRequest, context: _Context
+    ) -> library_pb2.ListMovieNightsResponse:
+        """Return what was matched, when and with whom, films included."""
+        checks = Checks()
+        page_size, page_token = _paging(checks, request, most=100)
+        checks.done()
+        who = caller()
+        page = await self._library.movie_nights(
+            backlog_pb2.ListMatchesRequest(user_id=who.user_id, page_size=page_size, page_token=page_token),
+            self._reader(who, context),
+        )
+        return library_pb2.ListMovieNightsResponse(
+            movie_nights=_movie_nights(page, who),
+            next_page_token=page.matches.next_page_token,
+            total_size=page.matches.total_size,
+            attribution=None if page.films is None else page.films.attribution,
+        )
+
+    async def MarkMovieNightWatched(
+        self, request: library_pb2.MarkMovieNightWatchedRequest, _context: _Context
+    ) -> library_pb2.MarkMovieNightWatchedResponse:
+        """Move the film of a movie night to watched for all who were there."""
+        checks = Checks()
+        asked = backlog_pb2.MarkMatchWatchedRequest(
+            user_id=caller().user_id,
+            game_id=checks.text("game_id", request.game_id, shortest=1, longest=64),
+            movie_id=checks.movie_id("movie_id", request.movie_id),
+            watch_time=request.watch_time if request.HasField("watch_time") else None,
+        )
+        checks.done()
+        done = await self._library.mark_watched(asked)
+        return library_pb2.MarkMovieNightWatchedResponse(
+            match=_as_seen_by(caller(), done.match),
+            entry=done.entry if done.HasField("entry") else None,
+            moved=done.moved,
+        )
+
     async def _reader(self, who: Identity, context: _Context) -> movie_pb2.Locale:
         """Return who reads: what the call says, then what the account says, then nothing."""
         asked = requested_locale(context)
@@ -344,6 +382,31 @@ def _check_film_filters(checks: Checks, request: library_pb2.ListBacklogRequest)
         "Must be the first year of a decade, such as 1990, or 0 for any.",
     )
     checks.text("text", request.text, longest=100)
+
+
+def _movie_nights(page: MovieNights, who: Identity) -> list[library_pb2.MovieNight]:
+    """Return movie nights with their films, or why a film is missing."""
+    films = {} if page.films is None else {film.id: film for film in page.films.movies}
+    causes = {} if page.films is None else {film.movie_id: film.cause for film in page.films.missing}
+    return [
+        library_pb2.MovieNight(match=_as_seen_by(who, match), movie=films[match.movie_id])
+        if match.movie_id in films
+        else library_pb2.MovieNight(
+            match=_as_seen_by(who, match),
+            movie_missing=causes.get(match.movie_id, movie_pb2.MissingMovie.CAUSE_UNAVAILABLE),
+        )
+        for match in page.matches.matches
+    ]
+
+
+def _as_seen_by(who: Identity, match: backlog_pb2.Match) -> backlog_pb2.Match:
+    """Return a match in which other people are names only."""
+    seen = backlog_pb2.Match()
+    seen.CopyFrom(match)
+    for participant in seen.participants:
+        if participant.user_id != who.user_id:
+            participant.ClearField("user_id")
+    return seen
 
 
 def _items(page: BacklogPage) -> list[library_pb2.BacklogItem]:

@@ -35,14 +35,15 @@ NOT_YET = {
     "RevocationService": set(),
     "LibraryService": {
         "UpdateBacklogEntry",
-        "ImportBacklog", "ExportBacklog", "GetBacklogStats", "ListMovieNights",
+        "ImportBacklog", "ExportBacklog", "GetBacklogStats",
+        "GetBacklogStatsChart",
     },
     "GameService": {
         "UpdateGame", "RemovePlayer", "TransferHost", "LockGame", "EndGame", "UndoSwipe", "GetResults",
         "ListMyGames",
     },
     "BacklogService": {
-        "UpdateEntry", "BatchPutEntries", "GetStats", "IntersectBacklogs", "RecordMatch", "ListMatches",
+        "UpdateEntry", "BatchPutEntries",
     },
     "MovieService": set(),
 }  # fmt: skip

@@ -206,7 +206,7 @@ async def test_a_leaving_holdout_makes_the_match_and_coming_back_withdraws_it(ev
     code = (await ada.create()).code
     for friend in (grace, linus):
         await friend.join(code)
-    await ada.pick(code, 51)
+    await ada.pick(code, 51, 52)
     await ada.start(code)
     watching = ada.watch(code)
     await watching.first()

@@ -60,11 +60,33 @@ class BacklogServiceStub:
     IntersectBacklogs: _grpc.UnaryUnaryMultiCallable[_backlog_pb2.IntersectBacklogsRequest, _backlog_pb2.IntersectBacklogsResponse]
     """Films that several people want to watch, those wanted by most first: the deck of a game."""
     RecordMatch: _grpc.UnaryUnaryMultiCallable[_backlog_pb2.RecordMatchRequest, _backlog_pb2.RecordMatchResponse]
-    """Keeps a match for good. The same game and film twice is one movie night."""
+    """Keeps a match for good. The same game and film twice is one movie night. With `game_seq` whatever the game tells of
+    a film may come twice, late, or in another order: what it told last holds.
+    """
+    WithdrawMatch: _grpc.UnaryUnaryMultiCallable[_backlog_pb2.WithdrawMatchRequest, _backlog_pb2.WithdrawMatchResponse]
+    """Takes a match back that the game has taken back: it is nobody's movie night any more. One that has been watched
+    stays: that cannot be undone. Withdrawing what was never recorded is fine, and holds against a recording that comes
+    late.
+    """
     ListMatches: _grpc.UnaryUnaryMultiCallable[_backlog_pb2.ListMatchesRequest, _backlog_pb2.ListMatchesResponse]
     """Somebody's movie nights, the latest first."""
+    MarkMatchWatched: _grpc.UnaryUnaryMultiCallable[_backlog_pb2.MarkMatchWatchedRequest, _backlog_pb2.MarkMatchWatchedResponse]
+    """"We watched it": moves the film to ENTRY_STATUS_WATCHED in the backlog of everybody who was there, still has an
+    account, and has not watched it before. What they had written down (rating, note, tags) stays; who had no entry gets
+    one with ENTRY_SOURCE_MOVIE_NIGHT. Each participant is moved once: doing it again changes nothing, even for somebody
+    who has changed or removed the entry since. Guests have no backlog and are left out; one who has an account by
+    now is moved when they say so themselves. NOT_FOUND (MOVIE_NIGHT_NOT_FOUND) unless `user_id` was there.
+    """
+    RecordGame: _grpc.UnaryUnaryMultiCallable[_backlog_pb2.RecordGameRequest, _backlog_pb2.RecordGameResponse]
+    """Keeps a finished game's summary for good. The same game twice is one; of two with different `game_seq` the later
+    holds.
+    """
+    ListGames: _grpc.UnaryUnaryMultiCallable[_backlog_pb2.ListGamesRequest, _backlog_pb2.ListGamesResponse]
+    """The finished games somebody has played, the latest first."""
     EraseUser: _grpc.UnaryUnaryMultiCallable[_backlog_pb2.EraseUserRequest, _backlog_pb2.EraseUserResponse]
-    """Erases everything kept about a person. Movie nights stay for the others, without the name. Erasing twice is fine."""
+    """Erases everything kept about a person. Movie nights and games stay for the others, without the name; those that
+    nobody is left of go, too. Erasing twice is fine.
+    """
     ExportUser: _grpc.UnaryUnaryMultiCallable[_backlog_pb2.ExportUserRequest, _backlog_pb2.ExportUserResponse]
     """Everything that is held about a person."""
 
@@ -98,11 +120,33 @@ class BacklogServiceAsyncStub(BacklogServiceStub):
     IntersectBacklogs: _aio.UnaryUnaryMultiCallable[_backlog_pb2.IntersectBacklogsRequest, _backlog_pb2.IntersectBacklogsResponse]  # type: ignore[assignment]
     """Films that several people want to watch, those wanted by most first: the deck of a game."""
     RecordMatch: _aio.UnaryUnaryMultiCallable[_backlog_pb2.RecordMatchRequest, _backlog_pb2.RecordMatchResponse]  # type: ignore[assignment]
-    """Keeps a match for good. The same game and film twice is one movie night."""
+    """Keeps a match for good. The same game and film twice is one movie night. With `game_seq` whatever the game tells of
+    a film may come twice, late, or in another order: what it told last holds.
+    """
+    WithdrawMatch: _aio.UnaryUnaryMultiCallable[_backlog_pb2.WithdrawMatchRequest, _backlog_pb2.WithdrawMatchResponse]  # type: ignore[assignment]
+    """Takes a match back that the game has taken back: it is nobody's movie night any more. One that has been watched
+    stays: that cannot be undone. Withdrawing what was never recorded is fine, and holds against a recording that comes
+    late.
+    """
     ListMatches: _aio.UnaryUnaryMultiCallable[_backlog_pb2.ListMatchesRequest, _backlog_pb2.ListMatchesResponse]  # type: ignore[assignment]
     """Somebody's movie nights, the latest first."""
+    MarkMatchWatched: _aio.UnaryUnaryMultiCallable[_backlog_pb2.MarkMatchWatchedRequest, _backlog_pb2.MarkMatchWatchedResponse]  # type: ignore[assignment]
+    """"We watched it": moves the film to ENTRY_STATUS_WATCHED in the backlog of everybody who was there, still has an
+    account, and has not watched it before. What they had written down (rating, note, tags) stays; who had no entry gets
+    one with ENTRY_SOURCE_MOVIE_NIGHT. Each participant is moved once: doing it again changes nothing, even for somebody
+    who has changed or removed the entry since. Guests have no backlog and are left out; one who has an account by
+    now is moved when they say so themselves. NOT_FOUND (MOVIE_NIGHT_NOT_FOUND) unless `user_id` was there.
+    """
+    RecordGame: _aio.UnaryUnaryMultiCallable[_backlog_pb2.RecordGameRequest, _backlog_pb2.RecordGameResponse]  # type: ignore[assignment]
+    """Keeps a finished game's summary for good. The same game twice is one; of two with different `game_seq` the later
+    holds.
+    """
+    ListGames: _aio.UnaryUnaryMultiCallable[_backlog_pb2.ListGamesRequest, _backlog_pb2.ListGamesResponse]  # type: ignore[assignment]
+    """The finished games somebody has played, the latest first."""
     EraseUser: _aio.UnaryUnaryMultiCallable[_backlog_pb2.EraseUserRequest, _backlog_pb2.EraseUserResponse]  # type: ignore[assignment]
-    """Erases everything kept about a person. Movie nights stay for the others, without the name. Erasing twice is fine."""
+    """Erases everything kept about a person. Movie nights and games stay for the others, without the name; those that
+    nobody is left of go, too. Erasing twice is fine.
+    """
     ExportUser: _aio.UnaryUnaryMultiCallable[_backlog_pb2.ExportUserRequest, _backlog_pb2.ExportUserResponse]  # type: ignore[assignment]
     """Everything that is held about a person."""
 
@@ -187,7 +231,20 @@ class BacklogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _backlog_pb2.RecordMatchRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_backlog_pb2.RecordMatchResponse, _abc.Awaitable[_backlog_pb2.RecordMatchResponse]]:
-        """Keeps a match for good. The same game and film twice is one movie night."""
+        """Keeps a match for good. The same game and film twice is one movie night. With `game_seq` whatever the game tells of
+        a film may come twice, late, or in another order: what it told last holds.
+        """
+
+    @_abc_1.abstractmethod
+    def WithdrawMatch(
+        self,
+        request: _backlog_pb2.WithdrawMatchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_backlog_pb2.WithdrawMatchResponse, _abc.Awaitable[_backlog_pb2.WithdrawMatchResponse]]:
+        """Takes a match back that the game has taken back: it is nobody's movie night any more. One that has been watched
+        stays: that cannot be undone. Withdrawing what was never recorded is fine, and holds against a recording that comes
+        late.
+        """
 
     @_abc_1.abstractmethod
     def ListMatches(
@@ -198,12 +255,45 @@ class BacklogServiceServicer(metaclass=_abc_1.ABCMeta):
         """Somebody's movie nights, the latest first."""
 
     @_abc_1.abstractmethod
+    def MarkMatchWatched(
+        self,
+        request: _backlog_pb2.MarkMatchWatchedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_backlog_pb2.MarkMatchWatchedResponse, _abc.Awaitable[_backlog_pb2.MarkMatchWatchedResponse]]:
+        """"We watched it": moves the film to ENTRY_STATUS_WATCHED in the backlog of everybody who was there, still has an
+        account, and has not watched it before. What they had written down (rating, note, tags) stays; who had no entry gets
+        one with ENTRY_SOURCE_MOVIE_NIGHT. Each participant is moved once: doing it again changes nothing, even for somebody
+        who has changed or removed the entry since. Guests have no backlog and are left out; one who has an account by
+        now is moved when they say so themselves. NOT_FOUND (MOVIE_NIGHT_NOT_FOUND) unless `user_id` was there.
+        """
+
+    @_abc_1.abstractmethod
+    def RecordGame(
+        self,
+        request: _backlog_pb2.RecordGameRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_backlog_pb2.RecordGameResponse, _abc.Awaitable[_backlog_pb2.RecordGameResponse]]:
+        """Keeps a finished game's summary for good. The same game twice is one; of two with different `game_seq` the later
+        holds.
+        """
+
+    @_abc_1.abstractmethod
+    def ListGames(
+        self,
+        request: _backlog_pb2.ListGamesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_backlog_pb2.ListGamesResponse, _abc.Awaitable[_backlog_pb2.ListGamesResponse]]:
+        """The finished games somebody has played, the latest first."""
+
+    @_abc_1.abstractmethod
     def EraseUser(
         self,
         request: _backlog_pb2.EraseUserRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_backlog_pb2.EraseUserResponse, _abc.Awaitable[_backlog_pb2.EraseUserResponse]]:
-        """Erases everything kept about a person. Movie nights stay for the others, without the name. Erasing twice is fine."""
+        """Erases everything kept about a person. Movie nights and games stay for the others, without the name; those that
+        nobody is left of go, too. Erasing twice is fine.
+        """
 
     @_abc_1.abstractmethod
     def ExportUser(

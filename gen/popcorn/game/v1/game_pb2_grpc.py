@@ -101,6 +101,26 @@ class GameServiceStub:
                 request_serializer=popcorn_dot_game_dot_v1_dot_game__pb2.EndGameRequest.SerializeToString,
                 response_deserializer=popcorn_dot_game_dot_v1_dot_game__pb2.EndGameResponse.FromString,
                 _registered_method=True)
+        self.CountDeck = channel.unary_unary(
+                '/popcorn.game.v1.GameService/CountDeck',
+                request_serializer=popcorn_dot_game_dot_v1_dot_game__pb2.CountDeckRequest.SerializeToString,
+                response_deserializer=popcorn_dot_game_dot_v1_dot_game__pb2.CountDeckResponse.FromString,
+                _registered_method=True)
+        self.StartRunOff = channel.unary_unary(
+                '/popcorn.game.v1.GameService/StartRunOff',
+                request_serializer=popcorn_dot_game_dot_v1_dot_game__pb2.StartRunOffRequest.SerializeToString,
+                response_deserializer=popcorn_dot_game_dot_v1_dot_game__pb2.StartRunOffResponse.FromString,
+                _registered_method=True)
+        self.DrawWinner = channel.unary_unary(
+                '/popcorn.game.v1.GameService/DrawWinner',
+                request_serializer=popcorn_dot_game_dot_v1_dot_game__pb2.DrawWinnerRequest.SerializeToString,
+                response_deserializer=popcorn_dot_game_dot_v1_dot_game__pb2.DrawWinnerResponse.FromString,
+                _registered_method=True)
+        self.GetQrCode = channel.unary_unary(
+                '/popcorn.game.v1.GameService/GetQrCode',
+                request_serializer=popcorn_dot_game_dot_v1_dot_game__pb2.GetQrCodeRequest.SerializeToString,
+                response_deserializer=popcorn_dot_game_dot_v1_dot_game__pb2.GetQrCodeResponse.FromString,
+                _registered_method=True)
         self.GetDeck = channel.unary_unary(
                 '/popcorn.game.v1.GameService/GetDeck',
                 request_serializer=popcorn_dot_game_dot_v1_dot_game__pb2.GetDeckRequest.SerializeToString,
@@ -159,7 +179,8 @@ class GameServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateGame(self, request, context):
-        """Changes the name or the settings. Host only, in the lobby only.
+        """Changes the name or the settings. Host only (NOT_HOST), in the lobby only (GAME_STARTED). FAILED_PRECONDITION
+        (LIKES_NEEDED_MISSING) when the room would count likes without saying how many.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -167,8 +188,10 @@ class GameServiceServicer:
 
     def JoinGame(self, request, context):
         """Joins the room with this code. Joining where one already is changes nothing and gives the room. FAILED_PRECONDITION
-        when it is full (ROOM_FULL), locked (ROOM_LOCKED), past the lobby (GAME_STARTED; who left may come back all the
-        same) or over (GAME_ENDED); ALREADY_EXISTS (ALREADY_PLAYING) when the caller is in another room.
+        when it is over (GAME_ENDED) or full (ROOM_FULL), and for strangers when it is locked (ROOM_LOCKED) or past the lobby
+        (GAME_STARTED): who left may come back all the same. PERMISSION_DENIED (REMOVED_FROM_GAME) for those whom the host
+        has taken out. ALREADY_EXISTS (ALREADY_PLAYING) when the caller is in another room. After 5 codes in a minute that
+        did not let the caller in: RESOURCE_EXHAUSTED (TOO_MANY_WRONG_CODES), with the time to wait.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -184,21 +207,23 @@ class GameServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RemovePlayer(self, request, context):
-        """Takes somebody out of the room, and keeps them out. Host only.
+        """Takes somebody out of the room, and keeps them out; who has left already is kept out, too. The matches are looked at
+        again without them. Host only. NOT_FOUND (PLAYER_NOT_FOUND) when nobody has the id; FAILED_PRECONDITION (HOST_STAYS)
+        for the host's own.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def TransferHost(self, request, context):
-        """Makes somebody else in the room its host. Host only.
+        """Makes somebody else in the room its host. Host only. NOT_FOUND (PLAYER_NOT_FOUND) unless they are there.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def LockGame(self, request, context):
-        """Closes the door, or opens it again. Host only.
+        """Closes the door to strangers, or opens it again. Who was in the room before may come back. Host only.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -228,14 +253,46 @@ class GameServiceServicer:
 
     def StartGame(self, request, context):
         """Fixes the deck and starts the swiping. Host only, with at least two players (NOT_ENOUGH_PLAYERS). A source that gives
-        no films falls back to what is trending, and the game's event says so.
+        no films falls back to what is trending, and the game's event says so. FAILED_PRECONDITION (NO_MOVIES) when that
+        gives none either.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def EndGame(self, request, context):
-        """Ends the game and opens its results. Host only.
+        """Ends the game and opens its results. Host only. Ending what has ended changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CountDeck(self, request, context):
+        """How many films the deck would have now, so that the lobby can show it while settings and picks change. Only the host may
+        ask for settings other than the room's.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StartRunOff(self, request, context):
+        """Swipes once more, through the best films only: those with most likes, up to 5 and at least 2. All verdicts are given
+        anew, and matches that stood are withdrawn. Host only, once everybody has run out of cards (CARDS_LEFT).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DrawWinner(self, request, context):
+        """Lets chance decide between the films with most likes, and ends the game. Host only, once everybody has run out of cards
+        (CARDS_LEFT). Asking again gives the same film.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetQrCode(self, request, context):
+        """The room's join link as a QR code: a picture to show to whoever sits nearby.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -259,7 +316,8 @@ class GameServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UndoSwipe(self, request, context):
-        """Takes the caller's verdict on a film back. If that film was a match, the match is withdrawn.
+        """Takes the caller's verdict on a film back: the card comes again. If the film was a match that needs this like, the match
+        is withdrawn. A film that VERDICT_SEEN_IT has marked as watched stays marked. FAILED_PRECONDITION (GAME_ENDED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -277,8 +335,8 @@ class GameServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Play(self, request_iterator, context):
-        """The main way to play: hello first, then swipes up; a snapshot or what was missed, acknowledgements, events and the next
-        cards down. Swipes may be sent without waiting for the acknowledgement of the one before.
+        """The main way to play: hello first, then swipes and undos up; a snapshot or what was missed, acknowledgements, events and the next
+        cards down. They may be sent without waiting for the acknowledgement of the one before.
 
         A swipe that is refused is answered in its acknowledgement; the stream goes on. Clients over gRPC send the room's
         code as metadata `x-game-code` too, so that the edge can bring a room's players to the same server.
@@ -288,14 +346,19 @@ class GameServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetResults(self, request, context):
-        """What became of the evening: matches, near misses, statistics. For those in the room, once it has ended.
+        """What became of the evening: matches, near misses, statistics. For those in the room when it ended, and as long as all
+        have run out of cards; FAILED_PRECONDITION (GAME_NOT_ENDED) otherwise. Statistics come with the end.
+
+        Nobody learns who passed on what: near misses name films that somebody likes, and say how many, not who. Numbers
+        about a player are in steps of 10 from 10 to 90, over 10 cards or more.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListMyGames(self, request, context):
-        """The caller's rooms of the last days, the latest first.
+        """The caller's rooms, those they are in and those they were in to the end, the latest first. A room is forgotten 24
+        hours after the last that happened in it; movie nights are kept (LibraryService.ListMovieNights).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -368,6 +431,26 @@ def add_GameServiceServicer_to_server(servicer, server):
                     servicer.EndGame,
                     request_deserializer=popcorn_dot_game_dot_v1_dot_game__pb2.EndGameRequest.FromString,
                     response_serializer=popcorn_dot_game_dot_v1_dot_game__pb2.EndGameResponse.SerializeToString,
+            ),
+            'CountDeck': grpc.unary_unary_rpc_method_handler(
+                    servicer.CountDeck,
+                    request_deserializer=popcorn_dot_game_dot_v1_dot_game__pb2.CountDeckRequest.FromString,
+                    response_serializer=popcorn_dot_game_dot_v1_dot_game__pb2.CountDeckResponse.SerializeToString,
+            ),
+            'StartRunOff': grpc.unary_unary_rpc_method_handler(
+                    servicer.StartRunOff,
+                    request_deserializer=popcorn_dot_game_dot_v1_dot_game__pb2.StartRunOffRequest.FromString,
+                    response_serializer=popcorn_dot_game_dot_v1_dot_game__pb2.StartRunOffResponse.SerializeToString,
+            ),
+            'DrawWinner': grpc.unary_unary_rpc_method_handler(
+                    servicer.DrawWinner,
+                    request_deserializer=popcorn_dot_game_dot_v1_dot_game__pb2.DrawWinnerRequest.FromString,
+                    response_serializer=popcorn_dot_game_dot_v1_dot_game__pb2.DrawWinnerResponse.SerializeToString,
+            ),
+            'GetQrCode': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetQrCode,
+                    request_deserializer=popcorn_dot_game_dot_v1_dot_game__pb2.GetQrCodeRequest.FromString,
+                    response_serializer=popcorn_dot_game_dot_v1_dot_game__pb2.GetQrCodeResponse.SerializeToString,
             ),
             'GetDeck': grpc.unary_unary_rpc_method_handler(
                     servicer.GetDeck,
@@ -758,6 +841,114 @@ class GameService:
             '/popcorn.game.v1.GameService/EndGame',
             popcorn_dot_game_dot_v1_dot_game__pb2.EndGameRequest.SerializeToString,
             popcorn_dot_game_dot_v1_dot_game__pb2.EndGameResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CountDeck(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/popcorn.game.v1.GameService/CountDeck',
+            popcorn_dot_game_dot_v1_dot_game__pb2.CountDeckRequest.SerializeToString,
+            popcorn_dot_game_dot_v1_dot_game__pb2.CountDeckResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StartRunOff(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/popcorn.game.v1.GameService/StartRunOff',
+            popcorn_dot_game_dot_v1_dot_game__pb2.StartRunOffRequest.SerializeToString,
+            popcorn_dot_game_dot_v1_dot_game__pb2.StartRunOffResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DrawWinner(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/popcorn.game.v1.GameService/DrawWinner',
+            popcorn_dot_game_dot_v1_dot_game__pb2.DrawWinnerRequest.SerializeToString,
+            popcorn_dot_game_dot_v1_dot_game__pb2.DrawWinnerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetQrCode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/popcorn.game.v1.GameService/GetQrCode',
+            popcorn_dot_game_dot_v1_dot_game__pb2.GetQrCodeRequest.SerializeToString,
+            popcorn_dot_game_dot_v1_dot_game__pb2.GetQrCodeResponse.FromString,
             options,
             channel_credentials,
             insecure,
