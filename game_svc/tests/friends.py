@@ -259,6 +259,9 @@ class Playing(_Stream):
         await self.call.write(game_pb2.PlayRequest(swipe=swipe))
         return swipe.swipe_id
 
+    async def undo(self, swipe_id: str) -> None:
+        await self.call.write(game_pb2.PlayRequest(undo=game_pb2.PlayUndo(swipe_id=swipe_id)))
+
     @property
     def acks(self) -> list[game_pb2.SwipeAck]:
         return [ack for message in self.messages for ack in message.acks]
