@@ -263,6 +263,7 @@ class Streams:
         self, room: Room, caller: Identity, after: tuple[int, str], context: WatchContext
     ) -> None:
         """Serve a `WatchGame` stream from (number, epoch) on, until one side ends it."""
+        await room.remember(after[0])
         async with self._open(room, caller, context) as (feed, audience):
             snapshot = feed.open(*after)
             await feed.write(game_pb2.WatchGameResponse(snapshot=snapshot, resumed=snapshot is None))
@@ -307,6 +308,7 @@ class Streams:
         """
         code, after_seq, epoch = requests.resume_point(await _hello(incoming))
         room, _ = await self._rooms.visit(code, caller.user_id)
+        await room.remember(after_seq)
         async with self._open(room, caller, context) as (feed, audience):
             play = _Play(feed, room, caller, audience.play, films=self._films, locale=locale)
             await play.run(incoming, (after_seq, epoch))
