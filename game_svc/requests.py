@@ -258,16 +258,20 @@ def code_and_undo(request: game_pb2.UndoSwipeRequest, *, user_id: str) -> tuple[
     return read, Undo(user_id, swipe_id, movie_id)
 
 
-def play(request: game_pb2.PlayRequest, *, user_id: str) -> GiveVerdict | Undo:
-    """Return the swipe, or the undo, that came over `Play`."""
+def undo(asked: game_pb2.PlayUndo, *, user_id: str) -> Undo:
+    """Return what to take back, as it came over `Play`."""
     checks = Checks()
-    if request.WhichOneof("message") == "undo":
-        swipe_id = checks.text("swipe_id", request.undo.swipe_id, shortest=1, longest=_LONGEST_SWIPE_ID)
-        checks.done()
-        return Undo(user_id, swipe_id)
-    _check_swipe(checks, request.swipe)
+    swipe_id = checks.text("swipe_id", asked.swipe_id, shortest=1, longest=_LONGEST_SWIPE_ID)
     checks.done()
-    return _command(request.swipe, user_id=user_id)
+    return Undo(user_id, swipe_id)
+
+
+def verdict(swipe: game_pb2.PlaySwipe, *, user_id: str) -> GiveVerdict:
+    """Return a swipe that came over `Play`."""
+    checks = Checks()
+    _check_swipe(checks, swipe)
+    checks.done()
+    return _command(swipe, user_id=user_id)
 
 
 def resume_point(request: game_pb2.WatchGameRequest | game_pb2.Hello) -> tuple[str, int, str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -39,6 +39,7 @@ from game_svc.frames import Frames, bare_card, play_event, watch_event
 from game_svc.presence import Presence
 from game_svc.refusals import GameNotFound, HelloExpected, TooSlow
 from game_svc.rooms import Committed, Room, Rooms
+from game_svc.rules import Command
 from game_svc.state import Player, State
 from mesh import errors
 from mesh.clock import Clock
@@ -272,6 +273,7 @@ class Streams:
         self, room: Room, caller: Identity, after: tuple[int, str], context: WatchContext
     ) -> None:
         """Serve a `WatchGame` stream from (number, epoch) on, until one side ends it."""
+        await room.remember(after[0])
         async with self._open(room, caller, context) as (feed, audience):
             snapshot = feed.open(*after)
             await feed.write(game_pb2.WatchGameResponse(snapshot=snapshot, resumed=snapshot is None))
@@ -316,6 +318,7 @@ class Streams:
         """
         code, after_seq, epoch = requests.resume_point(await _hello(incoming))
         room, _ = await self._rooms.visit(code, caller.user_id)
+        await room.remember(after_seq)
         async with self._open(room, caller, context) as (feed, audience):
             play = _Play(feed, room, caller, audience.play, films=self._films, locale=locale)
             await play.run(incoming, (after_seq, epoch))
@@ -360,6 +363,15 @@ class Streams:
                 self._all_closed.set()
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A swipe, or an undo, on its way through the room."""
+
+    swipe_id: str
+    answer: asyncio.Future[Committed]
+    undo: bool = False
+
+
 class _Play:
     """One `Play` stream: a task reads swipes, this one writes what is due."""
 
@@ -372,7 +384,7 @@ class _Play:
         self._frames = frames
         self._films = films
         self._locale = locale
-        self._unanswered: deque[tuple[game_pb2.PlayRequest, asyncio.Future[Committed]]] = deque()
+        self._unanswered: deque[_Asked] = deque()
         self._slots = asyncio.Semaphore(MOST_UNANSWERED)
         self._failure: Exception | None = None
         self._cards_due = True
@@ -409,23 +421,28 @@ class _Play:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
-            for _, answer in self._unanswered:
-                answer.add_done_callback(_look_away)
+            for asked in self._unanswered:
+                asked.answer.add_done_callback(_look_away)
 
     async def _read(self, incoming: AsyncIterator[game_pb2.PlayRequest]) -> None:
         """Take swipes and undos to the room, in their order. A client that sends no more may still listen."""
         async for request in incoming:
-            if request.WhichOneof("message") not in ("swipe", "undo"):
-                self._fail(HelloExpected())
-                return
             await self._slots.acquire()
             try:
-                answer = self._submit(request)
-            except SessionRevoked as error:
+                match request.WhichOneof("message"):
+                    case "swipe":
+                        asked = _Asked(request.swipe.swipe_id, self._submit(requests.verdict, request.swipe))
+                    case "undo":
+                        asked = _Asked(
+                            request.undo.swipe_id, self._submit(requests.undo, request.undo), undo=True
+                        )
+                    case _:
+                        raise HelloExpected
+            except (HelloExpected, SessionRevoked) as error:
                 self._fail(error)
                 return
-            self._unanswered.append((request, answer))
-            answer.add_done_callback(self._answered)
+            self._unanswered.append(asked)
+            asked.answer.add_done_callback(self._answered)
 
     def _answered(self, _: asyncio.Future[Committed]) -> None:
         self._feed.wake()
@@ -435,10 +452,11 @@ class _Play:
         self._failure = error
         self._feed.wake()
 
-    def _submit(self, request: game_pb2.PlayRequest) -> asyncio.Future[Committed]:
+    def _submit(self, read: Callable[..., Command], message: Message) -> asyncio.Future[Committed]:
+        """Take what a message asks for to the room."""
         try:
             self._feed.admit(reads=False)
-            return self._room.submit(requests.play(request, user_id=self._caller.user_id))
+            return self._room.submit(read(message, user_id=self._caller.user_id))
         except (InvalidInput, errors.Unavailable) as error:
             refused: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
             refused.set_exception(error)
@@ -467,7 +485,7 @@ class _Play:
     async def _finish(self, reconnect: game_pb2.Reconnect) -> None:
         """Acknowledge what was taken to the room, and ask the client to connect again."""
         if self._unanswered:
-            await asyncio.wait([answer for _, answer in self._unanswered], timeout=WRITE_SECONDS)
+            await asyncio.wait([asked.answer for asked in self._unanswered], timeout=WRITE_SECONDS)
         acks = self._take_acks()
         events = self._frames.of(self._feed.take_events())
         reconnect.last_seq = self._feed.last_seq
@@ -476,22 +494,20 @@ class _Play:
 
     def _take_acks(self) -> list[game_pb2.SwipeAck]:
         acks = []
-        while self._unanswered and self._unanswered[0][1].done():
-            request, answer = self._unanswered.popleft()
+        while self._unanswered and self._unanswered[0].answer.done():
+            acks.append(self._ack(self._unanswered.popleft()))
             self._slots.release()
-            acks.append(self._ack(request, answer))
         return acks
 
-    def _ack(self, request: game_pb2.PlayRequest, answer: asyncio.Future[Committed]) -> game_pb2.SwipeAck:
-        undo = request.WhichOneof("message") == "undo"
-        swipe_id = request.undo.swipe_id if undo else request.swipe.swipe_id
-        error = answer.exception()
+    def _ack(self, asked: _Asked) -> game_pb2.SwipeAck:
+        ack = game_pb2.SwipeAck(swipe_id=asked.swipe_id, undo=asked.undo)
+        error = asked.answer.exception()
         if error is not None:
-            refusal = errors.to_status(error, method="/popcorn.game.v1.GameService/Play")
-            return game_pb2.SwipeAck(swipe_id=swipe_id, refusal=refusal, undo=undo)
-        seq_of = undo_seq if undo else swipe_seq
-        seq = seq_of(answer.result().state, self._caller.user_id, swipe_id)
-        return game_pb2.SwipeAck(swipe_id=swipe_id, seq=seq, undo=undo)
+            ack.refusal.CopyFrom(errors.to_status(error, method="/popcorn.game.v1.GameService/Play"))
+        else:
+            seq_of = undo_seq if asked.undo else swipe_seq
+            ack.seq = seq_of(asked.answer.result().state, self._caller.user_id, asked.swipe_id)
+        return ack
 
     def _deal(self) -> Iterable[bytes]:
         """Return the next cards, or fetch their films first if they are not at hand."""
@@ -556,8 +572,9 @@ def swipe_seq(state: State, user_id: str, swipe_id: str) -> int:
 def undo_seq(state: State, user_id: str, swipe_id: str) -> int:
     """Return the number of the event that took a swipe back; 0 when none did."""
     player = state.player_of(user_id)
-    swipe = player.swipe_ids.get(swipe_id) if player is not None else None
-    return swipe.undone if swipe is not None else 0
+    assert player is not None, "an accepted undo has a player"
+    swipe = player.swipe_ids.get(swipe_id)
+    return 0 if swipe is None else swipe.undone
 
 
 async def _hello(incoming: AsyncIterator[game_pb2.PlayRequest]) -> game_pb2.Hello:

@@ -165,6 +165,24 @@ async def test_pipelined_swipes_are_answered_in_order_and_a_refused_one_does_not
     playing.close()
 
 
+async def test_an_undo_over_play_is_answered_in_its_turn_and_twice_alike(evening: Evening) -> None:
+    ada, _, game = await evening.playing(151, 152)
+    playing = await ada.play(game.code)
+    swiped = await playing.swipe(151)
+    for _ in range(2):
+        await playing.undo(swiped)
+    await playing.undo("never given")
+    again = await playing.swipe(151, game_pb2.VERDICT_PASS)
+    await playing.ack(again)
+    assert [(ack.swipe_id, ack.undo, ack.seq - game.seq) for ack in playing.acks if ack.seq] == [
+        (swiped, False, 1), (swiped, True, 2), (swiped, True, 2), (again, False, 3)
+    ]  # fmt: skip
+    assert playing.acks[3] == game_pb2.SwipeAck(swipe_id="never given", undo=True)
+    await playing.until_seq(game.seq + 3)
+    assert kinds(playing.events) == ["swiped", "swipe_undone", "swiped"]
+    playing.close()
+
+
 async def test_a_play_stream_brings_each_film_once_and_in_the_players_language(evening: Evening) -> None:
     ada, _, game = await evening.playing(*range(201, 209))
     playing = await ada.play(game.code, languages="de-AT, en;q=0.5")
