@@ -257,6 +257,7 @@ class Streams:
         self._audiences: dict[tuple[str, str], _Audience] = {}
         self._feeds: set[Feed] = set()
         self._all_closed = asyncio.Event()
+        self._stopping = False
         sessions.on_change(self._wake_ended)
 
     async def watch(
@@ -315,6 +316,7 @@ class Streams:
 
     async def stop(self) -> None:
         """Tell every stream to connect again elsewhere, and return when all have been told."""
+        self._stopping = True
         for feed in tuple(self._feeds):
             feed.stop()
         if self._feeds:
@@ -340,6 +342,8 @@ class Streams:
         audience.feeds.add(feed)
         self._feeds.add(feed)
         self._all_closed.clear()
+        if self._stopping:  # it was let in just before
+            feed.stop()
         try:
             async with self._rooms.listening(room, feed.wake), self._presence.of(room, member.player_id):
                 yield feed, audience
