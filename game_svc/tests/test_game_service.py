@@ -120,7 +120,7 @@ async def test_server_sent_events_have_ids_to_resume_after(evening: Evening) -> 
 
     async def sent(most: int, *last_event_id: str) -> list[tuple[str, Any]]:
         """So many events of a stream, as (id, data)."""
-        call = grace.stub.StreamEvents(
+        call: Any = grace.stub.StreamEvents(
             game_pb2.StreamEventsRequest(code=game.code),
             metadata=(*grace.metadata, *(("last-event-id", one) for one in last_event_id)),
         )
