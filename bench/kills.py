@@ -34,6 +34,9 @@ from popcorn.game.v1 import game_pb2, game_pb2_grpc
 
 SEATS: Final = 4
 LIKES: Final = 0.3
+DEEDS: Final = ("kill a replica", "kill Redis", "stop a replica")
+"""What is done to the servers."""
+
 REPLICAS: Final = ("game_svc", "game_svc-2")
 LIMITS: Final = ("SIGN_INS", "GUESTS", "REFRESHES", "JOINS", "NOTIFICATIONS")
 GATEWAY_LIMITS: Final = ("SIGN_INS_PER_ADDRESS", "GUESTS_PER_ADDRESS", "REFRESHES_PER_ADDRESS")
@@ -232,7 +235,7 @@ async def run(
 
     Args:
         mesh: A mesh with two replicas of game_svc that runs.
-        deeds: "kill a replica", "stop a replica" or "kill Redis", in this order.
+        deeds: Which of `DEEDS`, in this order.
         rooms: How many rooms.
         pause: Seconds between two swipes of a player.
         rest: Seconds between a deed that is repaired and the next one.
@@ -381,8 +384,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.kills", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--rooms", type=int, default=50)
     parser.add_argument("--kills", type=int, default=20, help="how often each thing is done")
+    parser.add_argument("--only", choices=DEEDS, action="append", help="do only this; repeatable")
     arguments = parser.parse_args()
-    deeds = ["kill a replica", "kill Redis", "stop a replica"] * arguments.kills
+    deeds = [*(arguments.only or DEEDS)] * arguments.kills
     with tempfile.TemporaryDirectory(prefix="popcorn-kills-") as folder:
         mesh = Mesh(Path(folder), settings=settings(), replicas=len(REPLICAS))
         try:

@@ -19,6 +19,7 @@ MY_GAMES: Final = "game.my_games"
 """The kind of list that the page tokens of a player's rooms are for."""
 
 _LONGEST_NAME = 60
+_LONGEST_NUMBER = 16
 _LONGEST_SWIPE_ID = 64
 _LONGEST_PLAYER_ID = 16
 _DEFAULT_NAME = "Movie night"
@@ -274,7 +275,24 @@ def verdict(swipe: game_pb2.PlaySwipe, *, user_id: str) -> GiveVerdict:
     return _command(swipe, user_id=user_id)
 
 
-def resume_point(request: game_pb2.WatchGameRequest | game_pb2.Hello) -> tuple[str, int, str]:
+def resume_point_of_browser(
+    request: game_pb2.StreamEventsRequest, last_event_id: str | None
+) -> tuple[str, int, str]:
+    """Return a room's code, and where to go on: after the last server-sent event, if one is named.
+
+    An id that is not one of ours stands for nothing: the stream then starts with a snapshot.
+    """
+    point = resume_point(request)
+    if last_event_id is None:
+        return point
+    seq, _, epoch = last_event_id.partition("-")
+    known = seq.isascii() and seq.isdecimal() and len(seq) < _LONGEST_NUMBER
+    return (point[0], int(seq), epoch) if known else (point[0], 0, "")
+
+
+def resume_point(
+    request: game_pb2.WatchGameRequest | game_pb2.StreamEventsRequest | game_pb2.Hello,
+) -> tuple[str, int, str]:
     """Return a room's code, the number to go on after, and the epoch it belongs to."""
     checks = Checks()
     read = _code(checks, request.code)

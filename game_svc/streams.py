@@ -14,10 +14,12 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 import grpc
 import structlog
+from google.api import httpbody_pb2
 from google.protobuf.message import Message
 
 from game_svc import messages, requests
@@ -35,7 +37,15 @@ from game_svc.events import (
     SwipingStarted,
 )
 from game_svc.films import Films
-from game_svc.frames import Frames, bare_card, play_event, watch_event
+from game_svc.frames import (
+    Frames,
+    bare_card,
+    event_id,
+    play_event,
+    sent_event,
+    server_sent,
+    watch_event,
+)
 from game_svc.presence import Presence
 from game_svc.refusals import GameNotFound, HelloExpected, TooSlow
 from game_svc.rooms import Committed, Room, Rooms
@@ -67,6 +77,11 @@ MOST_UNANSWERED: Final = 64
 PlayContext: TypeAlias = grpc.aio.ServicerContext[game_pb2.PlayRequest, game_pb2.PlayResponse]
 WatchContext: TypeAlias = grpc.aio.ServicerContext[game_pb2.WatchGameRequest, game_pb2.WatchGameResponse]
 
+EventsContext: TypeAlias = grpc.aio.ServicerContext[game_pb2.StreamEventsRequest, httpbody_pb2.HttpBody]
+
+# How soon a browser connects again by itself; left alone some wait for 3 s.
+_RETRY: Final = b"retry: 500\n"
+
 _log = structlog.get_logger("game_svc.streams")
 
 
@@ -95,7 +110,8 @@ class Feed:
         self._lost_patience = False
         self._writer = asyncio.current_task()
         self._woken = asyncio.Event()
-        self._epoch = room.state.game_id
+        self.epoch = room.state.game_id
+        """Which log its numbers belong to."""
         self._stopping = False
         self._connected: frozenset[str] | None = None
         self.last_seq = 0
@@ -136,7 +152,7 @@ class Feed:
         Raises:
             GameNotFound: They are not in the room any more.
         """
-        if after_seq > 0 and epoch == self._epoch and self._room.events_after(after_seq) is not None:
+        if after_seq > 0 and epoch == self.epoch and self._room.events_after(after_seq) is not None:
             self.last_seq = after_seq
             return None
         member = self.member
@@ -166,7 +182,7 @@ class Feed:
     def reconnect(self) -> game_pb2.Reconnect | None:
         """Return why the stream has to end here, if it has to."""
         cause = None
-        if self.state.game_id != self._epoch or self.state.seq < self.last_seq:
+        if self.state.game_id != self.epoch or self.state.seq < self.last_seq:
             cause = game_pb2.Reconnect.CAUSE_LOG_LOST
         elif self.last_seq != self.state.seq and self._room.events_after(self.last_seq) is None:
             cause = game_pb2.Reconnect.CAUSE_TOO_SLOW
@@ -240,9 +256,15 @@ class Feed:
 class _Audience:
     """The streams into a room, and what they share."""
 
+    epoch: str
     feeds: set[Feed] = field(default_factory=set)
     play: Frames = field(default_factory=lambda: Frames(play_event))
     watch: Frames = field(default_factory=lambda: Frames(watch_event))
+    sent: Frames = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Have ids that belong to the room's log."""
+        self.sent = Frames(partial(sent_event, self.epoch))
 
 
 class Streams:
@@ -267,6 +289,7 @@ class Streams:
         self._audiences: dict[tuple[str, str], _Audience] = {}
         self._feeds: set[Feed] = set()
         self._all_closed = asyncio.Event()
+        self._stopping = False
         sessions.on_change(self._wake_ended)
 
     async def watch(
@@ -275,33 +298,15 @@ class Streams:
         """Serve a `WatchGame` stream from (number, epoch) on, until one side ends it."""
         await room.remember(after[0])
         async with self._open(room, caller, context) as (feed, audience):
-            snapshot = feed.open(*after)
-            await feed.write(game_pb2.WatchGameResponse(snapshot=snapshot, resumed=snapshot is None))
-            try:
-                await self._watch(feed, audience.watch)
-            except TooSlow:
-                raise  # whoever does not read would not read that either
-            except Exception as error:  # whatever it is: after the first message REST has no status to give
-                await feed.write(game_pb2.WatchGameResponse(error=errors.to_status(error)))
-                raise
+            await _watch(feed, after, _Plain(feed, audience.watch))
 
-    async def _watch(self, feed: Feed, frames: Frames) -> None:
-        while True:
-            events = feed.take_events()
-            if events:
-                await feed.write(frames.of(events))
-            reconnect = feed.reconnect()
-            if reconnect is not None:
-                await feed.write(game_pb2.WatchGameResponse(reconnect=reconnect))
-                return
-            if feed.member is None:
-                return
-            presence = feed.take_presence()
-            if presence is not None:
-                await feed.write(game_pb2.WatchGameResponse(presence=presence))
-            if not await feed.wait():
-                heartbeat = game_pb2.Heartbeat(last_seq=feed.last_seq)
-                await feed.write(game_pb2.WatchGameResponse(heartbeat=heartbeat))
+    async def send_events(
+        self, room: Room, caller: Identity, after: tuple[int, str], context: EventsContext
+    ) -> None:
+        """Serve a `StreamEvents` stream from (number, epoch) on, until one side ends it."""
+        await room.remember(after[0])
+        async with self._open(room, caller, context) as (feed, audience):
+            await _watch(feed, after, _ServerSent(feed, audience.sent))
 
     async def play(
         self,
@@ -325,6 +330,7 @@ class Streams:
 
     async def stop(self) -> None:
         """Tell every stream to connect again elsewhere, and return when all have been told."""
+        self._stopping = True
         for feed in tuple(self._feeds):
             feed.stop()
         if self._feeds:
@@ -346,10 +352,12 @@ class Streams:
             raise GameNotFound(code=room.code)
         # By epoch, too: a code is used again one day, and the numbers then mean something else.
         key = (room.code, room.state.game_id)
-        audience = self._audiences.setdefault(key, _Audience())
+        audience = self._audiences.setdefault(key, _Audience(room.state.game_id))
         audience.feeds.add(feed)
         self._feeds.add(feed)
         self._all_closed.clear()
+        if self._stopping:  # it was let in just before
+            feed.stop()
         try:
             async with self._rooms.listening(room, feed.wake), self._presence.of(room, member.player_id):
                 yield feed, audience
@@ -361,6 +369,74 @@ class Streams:
             self._feeds.discard(feed)
             if not self._feeds:
                 self._all_closed.set()
+
+
+class _Plain:
+    """Messages as gRPC clients get them."""
+
+    def __init__(self, feed: Feed, frames: Frames) -> None:
+        self._feed = feed
+        self._frames = frames
+
+    async def tell(self, message: game_pb2.WatchGameResponse) -> None:
+        await self._feed.write(message)
+
+    async def tell_events(self, events: Sequence[Numbered]) -> None:
+        await self._feed.write(self._frames.of(events))
+
+
+class _ServerSent:
+    """The same as server-sent events."""
+
+    def __init__(self, feed: Feed, frames: Frames) -> None:
+        self._feed = feed
+        self._frames = frames
+
+    async def tell(self, message: game_pb2.WatchGameResponse) -> None:
+        beginning = b""
+        own_id = ""
+        if message.resumed or message.HasField("snapshot"):
+            beginning = _RETRY
+            own_id = event_id(self._feed.last_seq, self._feed.epoch)
+        await self._send(beginning + server_sent(message, event_id=own_id))
+
+    async def tell_events(self, events: Sequence[Numbered]) -> None:
+        await self._send(self._frames.of(events))
+
+    async def _send(self, data: bytes) -> None:
+        await self._feed.write(httpbody_pb2.HttpBody(content_type="text/event-stream", data=data))
+
+
+async def _watch(feed: Feed, after: tuple[int, str], client: _Plain | _ServerSent) -> None:
+    snapshot = feed.open(*after)
+    await client.tell(game_pb2.WatchGameResponse(snapshot=snapshot, resumed=snapshot is None))
+    try:
+        await _tell_what_happens(feed, client)
+    except TooSlow:
+        raise  # whoever does not read would not read that either
+    except Exception as error:  # whatever it is: after the first message REST has no status to give
+        await client.tell(game_pb2.WatchGameResponse(error=errors.to_status(error)))
+        raise
+
+
+async def _tell_what_happens(feed: Feed, client: _Plain | _ServerSent) -> None:
+    while True:
+        events = feed.take_events()
+        if events:
+            await client.tell_events(events)
+        reconnect = feed.reconnect()
+        if reconnect is not None:
+            await client.tell(game_pb2.WatchGameResponse(reconnect=reconnect))
+            return
+        if feed.member is None:
+            return
+        presence = feed.take_presence()
+        if presence is not None:
+            await client.tell(game_pb2.WatchGameResponse(presence=presence))
+        if not await feed.wait():
+            await client.tell(
+                game_pb2.WatchGameResponse(heartbeat=game_pb2.Heartbeat(last_seq=feed.last_seq))
+            )
 
 
 @dataclass(frozen=True, slots=True)

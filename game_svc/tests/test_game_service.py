@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -115,6 +116,41 @@ async def test_a_stream_resumes_where_it_was_without_a_gap(evening: Evening) -> 
         await resumed.until_seq(watching.events[-1].seq + 2)
         assert kinds(resumed.events) == ["swiped", "swiped"]
         resumed.close()
+
+
+async def test_server_sent_events_have_ids_to_resume_after(evening: Evening) -> None:
+    ada, grace, game = await evening.playing(21, 22)
+
+    async def sent(most: int, *last_event_id: str) -> list[tuple[str, Any]]:
+        """So many events of a stream, as (id, data)."""
+        call: Any = grace.stub.StreamEvents(
+            game_pb2.StreamEventsRequest(code=game.code),
+            metadata=(*grace.metadata, *(("last-event-id", one) for one in last_event_id)),
+        )
+        found: list[tuple[str, Any]] = []
+        while len(found) < most:
+            body = await call.read()
+            assert body.content_type == "text/event-stream"
+            for block in body.data.decode().removesuffix("\n\n").split("\n\n"):
+                lines = dict(line.split(": ", 1) for line in block.split("\n"))
+                data = json.loads(lines["data"])
+                if data["events"] or "snapshot" in data or data["resumed"]:
+                    found.append((lines["id"], data))
+        call.cancel()
+        return found
+
+    begun = (await ada.swipe(game.code, 21)).seq
+    ((beginning, first),) = await sent(1)
+    assert beginning == f"{begun}-{game.epoch}"
+    assert first["snapshot"]["game"]["code"] == game.code
+    for movie_id, swiper in ((22, ada), (21, grace)):
+        await swiper.swipe(game.code, movie_id)
+    missed = await sent(4, beginning)
+    assert missed[0] == (beginning, {"resumed": True, "events": []})
+    assert [one for one, _ in missed[1:]] == [f"{begun + number}-{game.epoch}" for number in (1, 2, 3)]
+    assert missed[3][1]["events"][0]["match"] == {"movieId": 21}
+    for stale in (f"{begun}-another", "rubbish", "9" * 40):
+        assert "snapshot" in (await sent(1, stale))[0][1]
 
 
 async def test_a_stream_of_another_epoch_starts_over_from_a_snapshot(evening: Evening) -> None:
