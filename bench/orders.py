@@ -5,13 +5,15 @@ A turn is one swipe of everybody. What is counted are the turns until the first 
 
 from __future__ import annotations
 
+import math
+import operator
 import random
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from statistics import NormalDist
 from typing import Final, Protocol
 
-from bench.tastes import Room
+from bench.tastes import Room, chance_of_like, place, popularity_of
 from game_svc.deck import next_cards
 from game_svc.events import DeckSource, Film, Numbered, Settings, Verdict
 from game_svc.rules import Command, GiveVerdict, Join, Open, Start, decide
@@ -154,3 +156,33 @@ def _swipe(room: Room, dealer: Dealer, player: int, film: int, likes: list[int])
     dealer.swiped(player, film, liked=liked)
     likes[film] += liked
     return likes[film] == len(room.likes)
+
+
+GUESSES: Final = 100
+"""How many films of a rating are imagined to tell how people with known tastes will answer."""
+
+
+def knowing_tastes(room: Room, rng: random.Random) -> int:
+    """Return how many turns somebody needs who is told everybody's tastes and may ask whom they want next.
+
+    No order of cards can know as much, so this is about as good as any can be. Films lie anywhere, whatever
+    their rating, so even then the best rated one is the next to try; tastes tell who is likeliest to pass,
+    and so is asked first. A turn is as many answers as there are people, whoever gives them.
+    """
+    imagined = [(rng.gauss(0, 1), place(rng)) for _ in range(GUESSES)]
+    asked = 0
+    for film in sorted(range(len(room.ratings)), key=lambda film: -room.ratings[film]):
+        shown = [(popularity_of(room.ratings[film], rest), where) for rest, where in imagined]
+        chances = [[chance_of_like(*one, taste) for one in shown] for taste in room.tastes]
+        weights = [1.0] * GUESSES
+        left = set(range(len(room.tastes)))
+        while left:
+            player = min(left, key=lambda player: sum(map(operator.mul, weights, chances[player])))
+            asked += 1
+            if not room.likes[player][film]:
+                break
+            left.remove(player)
+            weights = list(map(operator.mul, weights, chances[player]))
+        else:
+            return math.ceil(asked / len(room.tastes))
+    raise ValueError("there is no match in this room")

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 import grpc
 import structlog
 
-from game_svc import frames
-from game_svc.events import Film
+from game_svc import frames, messages
+from game_svc.events import Film, Filter
 from game_svc.refusals import MovieNotFound
 from mesh.clock import Clock
 from mesh.errors import Unavailable
@@ -27,12 +28,14 @@ MOST_FILMS: Final = 5_000
 REMEMBERED: Final = timedelta(minutes=10)
 
 _PATIENCE_SECONDS: Final = 3.0
-_BATCH: Final = 500
+_LONGEST_READ: Final = timedelta(seconds=4)
+_BATCH: Final = 100
 _PAGE: Final = 20
 
 _log = structlog.get_logger("game_svc.films")
 
 Key = tuple[int, tuple[str, ...], str | None]
+_Page = movie_pb2.ListTrendingResponse | movie_pb2.DiscoverMoviesResponse
 
 
 @dataclass(slots=True)
@@ -71,24 +74,70 @@ class Films:
             raise MovieNotFound(movie_id=str(movie_id))
         return _film(answer.movies[0])
 
+    async def films(self, movie_ids: Sequence[int], locale: Locale) -> tuple[Film, ...]:
+        """Return what the rules know of films; of one that cannot be had now, its id."""
+        found = await self.movies(movie_ids, locale)
+        return tuple(
+            _film(found[movie_id]) if movie_id in found else Film(movie_id, 0.0) for movie_id in movie_ids
+        )
+
     async def trending(self, most: int) -> tuple[Film, ...]:
         """Return what is popular these days, up to `most` films.
 
         Raises:
             grpc.aio.AioRpcError: movie_svc does not answer.
         """
-        films: list[Film] = []
+        return await self._pages(self._trending, most)
+
+    async def discover(self, by: Filter, most: int) -> tuple[Film, ...]:
+        """Return films that pass a filter, the popular first, up to `most` of them.
+
+        Raises:
+            grpc.aio.AioRpcError: movie_svc does not answer.
+        """
+        return await self._pages(partial(self._discovered, by), most)
+
+    async def count_trending(self) -> int:
+        """Return how many films are popular these days. Raises as `trending` does."""
+        return (await self._trending(1, "")).total_size
+
+    async def count_discovered(self, by: Filter) -> int:
+        """Return how many films pass a filter. Raises as `discover` does."""
+        return (await self._discovered(by, 1, "")).total_size
+
+    async def _trending(self, page_size: int, page_token: str) -> movie_pb2.ListTrendingResponse:
+        request = movie_pb2.ListTrendingRequest(page_size=page_size, page_token=page_token)
+        return await self._movies.ListTrending(request, timeout=_PATIENCE_SECONDS)
+
+    async def _discovered(
+        self, by: Filter, page_size: int, page_token: str
+    ) -> movie_pb2.DiscoverMoviesResponse:
+        request = movie_pb2.DiscoverMoviesRequest(
+            filter=messages.movie_filter(by),
+            page_size=page_size,
+            page_token=page_token,
+            locale=movie_pb2.Locale(region=by.region),
+        )
+        return await self._movies.DiscoverMovies(request, timeout=_PATIENCE_SECONDS)
+
+    async def _pages(self, ask: Callable[[int, str], Awaitable[_Page]], most: int) -> tuple[Film, ...]:
+        """Return the films of one page after the other; when a later one does not come, what has come."""
+        found: list[Film] = []
         page_token = ""
-        while len(films) < most:
-            page = await self._movies.ListTrending(
-                movie_pb2.ListTrendingRequest(page_size=_PAGE, page_token=page_token),
-                timeout=_PATIENCE_SECONDS,
-            )
-            films += map(_film, page.movies)
+        began = self._clock()
+        while len(found) < most and self._clock() - began < _LONGEST_READ:
+            try:
+                page = await ask(_PAGE, page_token)
+            except grpc.aio.AioRpcError as error:
+                if not found:
+                    raise
+                _log.warning("films.unavailable", code=error.code().name)
+                break
+            found += map(_film, page.movies)
             page_token = page.next_page_token
             if not page_token:
                 break
-        return tuple(films[:most])
+        return tuple(found[:most])
 
     def remembered(self, movie_ids: Iterable[int], locale: Locale) -> Mapping[int, movie_pb2.Movie]:
         """Return those of the films that need no call."""

@@ -165,6 +165,18 @@ return nil
 """)
 
 
+# KEYS: seat, rooms. ARGV: rooms. A room that the player is about to open is their seat already, and stays.
+_FORGET_ROOMS: Final = Script("""
+local held = redis.call('GET', KEYS[1]) or ''
+for i = 1, #ARGV do
+  if string.match(held, '^[^|]*') ~= ARGV[i] then
+    redis.call('SREM', KEYS[2], ARGV[i])
+  end
+end
+return nil
+""")
+
+
 _log = structlog.get_logger("game_svc.log")
 
 
@@ -302,6 +314,10 @@ class RoomLogs:
     async def rooms_of(self, user_id: str) -> list[str]:
         """Return the codes of all rooms that a player has sat in; some may be gone."""
         return sorted(map(_text, await self._redis.ask(_rooms(user_id), "SMEMBERS")))
+
+    async def forget_rooms(self, user_id: str, codes: Sequence[str]) -> None:
+        """Forget that a player has sat in rooms that are gone."""
+        await self._redis.run(_FORGET_ROOMS, [_seat(user_id), _rooms(user_id)], codes)
 
     async def scrub(self, code: str, user_id: str) -> None:
         """Take a user's id and name out of a room's log; events and numbers stay as they are."""

@@ -6,7 +6,7 @@ swiped and how far they are, not what they think of what.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -23,6 +23,7 @@ from game_svc.events import (
     Settings,
     Verdict,
 )
+from game_svc.results import habits, near_misses, taste
 from game_svc.state import Phase, Player, State
 from popcorn.game.v1 import game_pb2
 from popcorn.movie.v1 import movie_pb2
@@ -97,11 +98,6 @@ def movie_filter(value: Filter) -> movie_pb2.MovieFilter:
     )
 
 
-def deck_source(value: DeckSource) -> game_pb2.DeckSource.ValueType:
-    """Return where films come from."""
-    return _DECK_SOURCE_NUMBERS[value]
-
-
 def end_cause(state: State) -> game_pb2.EndCause.ValueType:
     """Return why a game is over; unspecified while it is not."""
     return _END_CAUSES[state.end_cause] if state.end_cause else game_pb2.END_CAUSE_UNSPECIFIED
@@ -174,6 +170,54 @@ def presence(state: State, connected: Collection[str]) -> game_pb2.Presence:
     return game_pb2.Presence(
         connected_player_ids=[player.player_id for player in state.present if player.player_id in connected]
     )
+
+
+def deck_count(cards: int, sources: Iterable[tuple[DeckSource, int | None]]) -> game_pb2.CountDeckResponse:
+    """Return how many cards a deck would have, and each source films; None for one that does not answer."""
+    return game_pb2.CountDeckResponse(
+        movies=cards,
+        sources=[
+            game_pb2.CountDeckResponse.SourceCount(
+                source=_DECK_SOURCE_NUMBERS[source], movies=movies or 0, unavailable=movies is None
+            )
+            for source, movies in sources
+        ],
+    )
+
+
+def results(state: State) -> game_pb2.GetResultsResponse:
+    """Return what became of an evening, without films. Statistics come when it is over."""
+    answer = game_pb2.GetResultsResponse
+    over = state.phase is Phase.ENDED
+    return answer(
+        matches=matches(state),
+        near_misses=[
+            answer.NearMiss(movie_id=miss.movie_id, percent=miss.percent) for miss in near_misses(state)
+        ],
+        players=[
+            answer.PlayerStatistics(
+                player_id=own.player.player_id,
+                swipes=own.swipes,
+                liked_percent=own.liked_percent,
+                with_majority_percent=own.with_majority_percent,
+            )
+            for own in (habits(state) if over else ())
+        ],
+        genres=[
+            answer.GenreTaste(genre_id=genre_id, percent=percent)
+            for genre_id, percent in (taste(state) if over else {}).items()
+        ],
+        winner=winner(state.drawn) if state.drawn else None,
+        run_offs=len(state.earlier),
+        end_cause=end_cause(state),
+    )
+
+
+def named_movies(answer: game_pb2.GetResultsResponse) -> Sequence[int]:
+    """Return the films that results name, each once."""
+    named = [match.movie_id for match in answer.matches] + [miss.movie_id for miss in answer.near_misses]
+    drawn = [answer.winner.movie_id] if answer.HasField("winner") else []
+    return list(dict.fromkeys([*drawn, *named]))
 
 
 def event(numbered: Numbered) -> game_pb2.GameEvent:

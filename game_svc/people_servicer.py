@@ -32,8 +32,16 @@ class PeopleServicer(people_pb2_grpc.PeopleServiceServicer):
         self, request: people_pb2.ExportUserRequest, _context: Context
     ) -> people_pb2.ExportUserResponse:
         """Gives everything that is held about a person."""
-        stays = await self._people.stays(_user_id(request.user_id))
-        data = json_format.ParseDict({"rooms": [_exported(stay) for stay in stays]}, Struct())
+        user_id = _user_id(request.user_id)
+        stays, taste = await self._people.stays(user_id), await self._people.taste(user_id)
+        held = {
+            "rooms": [_exported(stay) for stay in stays],
+            "taste": [
+                {"genreId": genre, "swipes": tally.swiped, "likes": tally.likes}
+                for genre, tally in sorted(taste.items())
+            ],
+        }
+        data = json_format.ParseDict(held, Struct())
         return people_pb2.ExportUserResponse(data=data)
 
 

@@ -140,6 +140,11 @@ def page(
     return size, (int(position[0]), str(position[1])) if position else None
 
 
+def token_for(position: tuple[int, str] | None, tokens: PageTokens, *, user_id: str) -> str:
+    """Return the token for the page after a position; "" where there is none."""
+    return "" if position is None else tokens.seal(MY_GAMES, {"user": user_id}, position)
+
+
 def _name(checks: Checks, field: str, text: str) -> str:
     return checks.text(field, text, longest=_LONGEST_NAME) or _DEFAULT_NAME
 
@@ -254,20 +259,16 @@ def code_and_undo(request: game_pb2.UndoSwipeRequest, *, user_id: str) -> tuple[
     return read, Undo(user_id, swipe_id, movie_id)
 
 
-def undo(asked: game_pb2.PlayUndo, *, user_id: str) -> Undo:
-    """Return what to take back, as it came over `Play`."""
+def play(request: game_pb2.PlayRequest, *, user_id: str) -> GiveVerdict | Undo:
+    """Return the swipe, or the undo, that came over `Play`."""
     checks = Checks()
-    swipe_id = checks.text("swipe_id", asked.swipe_id, shortest=1, longest=_LONGEST_SWIPE_ID)
+    if request.WhichOneof("message") == "undo":
+        swipe_id = checks.text("swipe_id", request.undo.swipe_id, shortest=1, longest=_LONGEST_SWIPE_ID)
+        checks.done()
+        return Undo(user_id, swipe_id)
+    _check_swipe(checks, request.swipe)
     checks.done()
-    return Undo(user_id, swipe_id)
-
-
-def verdict(swipe: game_pb2.PlaySwipe, *, user_id: str) -> GiveVerdict:
-    """Return a swipe that came over `Play`."""
-    checks = Checks()
-    _check_swipe(checks, swipe)
-    checks.done()
-    return _command(swipe, user_id=user_id)
+    return _command(request.swipe, user_id=user_id)
 
 
 def resume_point_of_browser(

@@ -250,8 +250,8 @@ def decide(state: State, command: Command) -> tuple[Event, ...]:
     Raises:
         GameRefusal: The rules do not allow it; see refusals.py for each.
     """
-    if isinstance(command, HostCommand) and _member(state, command.user_id).player_id != state.host_id:
-        raise NotHost
+    if isinstance(command, HostCommand):
+        require_host(state, _member(state, command.user_id))
     match command:
         case Open():
             return _open(state, command)
@@ -292,6 +292,12 @@ def _member(state: State, user_id: str) -> Player:
     if member is None:
         raise GameNotFound(code=state.code)
     return member
+
+
+def require_host(state: State, player: Player) -> None:
+    """Raise NotHost unless a player is the room's host."""
+    if player.player_id != state.host_id:
+        raise NotHost
 
 
 def _open(state: State, command: Open) -> tuple[Event, ...]:
@@ -375,8 +381,7 @@ def _transfer_host(state: State, player: Player, player_id: str) -> tuple[Event,
     _require_running(state)
     if player_id == state.host_id:
         return ()  # a repeated command finds its caller not to be host any more
-    if player.player_id != state.host_id:
-        raise NotHost
+    require_host(state, player)
     heir = state.players.get(player_id)
     if heir is None or not heir.present:
         raise PlayerNotFound(player_id=player_id)
@@ -415,16 +420,28 @@ def _remove_pick(state: State, player: Player, movie_id: int) -> tuple[Event, ..
 
 
 def _start(state: State, command: Start) -> tuple[Event, ...]:
-    if state.phase is Phase.PLAYING:
+    if not may_start(state, _member(state, command.user_id)):
         return ()
-    _require_lobby(state)
-    if len(state.present) < 2:
-        raise NotEnoughPlayers
     found = {DeckSource.PICKS: tuple(state.picked.values()), **command.found}
     deck, empty = mixed(state.settings, found, command.left_out)
     if not deck:
         raise NoMovies
     return (SwipingStarted(in_order_of_appeal(deck, command.appeals), empty),)
+
+
+def may_start(state: State, player: Player) -> bool:
+    """Return whether a player may start the game now; False when it has been started.
+
+    Raises:
+        GameRefusal: They may not.
+    """
+    require_host(state, player)
+    if state.phase is Phase.PLAYING:
+        return False
+    _require_lobby(state)
+    if len(state.present) < 2:
+        raise NotEnoughPlayers
+    return True
 
 
 def mixed(
@@ -483,14 +500,12 @@ def _give_verdict(state: State, player: Player, command: GiveVerdict) -> tuple[E
 
 
 def _undo(state: State, player: Player, command: Undo) -> tuple[Event, ...]:
-    swipe = (
-        player.swipe_ids.get(command.swipe_id) if command.swipe_id else player.swipes.get(command.movie_id)
-    )
-    if swipe is None or swipe.undone:
-        return ()
+    named = command.swipe_id
+    swipe = player.swipe_ids.get(named) if named else player.swipes.get(command.movie_id)
+    standing = player.swipes.get(swipe.movie_id) if swipe is not None else None
+    if swipe is None or standing is None or standing.swipe_id != swipe.swipe_id:
+        return ()  # never given, taken back before, or of a round that is over
     _require_playing(state)
-    if player.swipes.get(swipe.movie_id) is not swipe:
-        return ()  # a verdict of a round that is over
     undone = SwipeUndone(player.player_id, swipe.movie_id, swipe.swipe_id, len(player.swipes) - 1)
     likes = state.tally(swipe.movie_id).likes - swipe.verdict.likes
     lost = swipe.verdict.likes and swipe.movie_id in state.matches and likes < likes_needed(state)

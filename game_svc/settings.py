@@ -18,6 +18,10 @@ class GameSettings(Settings):
     loses, and every match waits for up to a second."""
     movie_target: Target
     """Where movie_svc is: host:port."""
+    backlog_target: Target
+    """Where backlog_svc is: host:port, or any gRPC target."""
+    page_token_key: SecretStr = Field(min_length=32)
+    """Signs page tokens: at least 32 characters, the same in every replica."""
     gateway_target: Target
     """Where the gateway is, which knows the sessions that have ended: host:port, or any gRPC target."""
     join_url: WebUrl = "https://eveningpopcorn.dev/join"

@@ -136,7 +136,8 @@ class State:
     drawn: WinnerDrawn | None = None
     """What chance has decided on, if it was asked."""
     last_there: frozenset[str] = frozenset()
-    """Who was there when the game ended: player ids."""
+    """Who was there when the game ended: player ids. Everybody whom the host has not taken out, when it ended
+    because all had left."""
 
     def tally(self, movie_id: int) -> Tally:
         """Return what those present think of a film."""
@@ -225,13 +226,13 @@ def evolve(state: State, numbered: Numbered) -> State:
             return replace(_with_deck(state, deck), phase=Phase.PLAYING, started=at)
         case CardSwiped():
             player = _swiped(state.players[event.player_id], event, numbered.seq)
-            return _tallied(_with_player(state, player), event.movie_id, event.verdict)
+            tallies, genres = dict(state.tallies), dict(state.genres)
+            count(tallies, [event.movie_id], event.verdict)
+            count(genres, taste_of(state.cards[event.movie_id], event.verdict), event.verdict)
+            return replace(_with_player(state, player), tallies=tallies, genres=genres)
         case SwipeUndone():
-            player = state.players[event.player_id]
-            swipe = player.swipes[event.movie_id]
-            player = _undone(player, swipe, numbered.seq)
-            state = _tallied(_with_player(state, player), swipe.movie_id, swipe.verdict, by=-1)
-            return replace(state, out_of_cards=False)
+            player = _undone(state.players[event.player_id], event, numbered.seq)
+            return counted_anew(replace(_with_player(state, player), out_of_cards=False))
         case MatchFound(movie_id=movie_id):
             return replace(state, matches={**state.matches, movie_id: at})
         case MatchWithdrawn(movie_id=movie_id):
@@ -247,7 +248,13 @@ def evolve(state: State, numbered: Numbered) -> State:
         case WinnerDrawn():
             return replace(state, drawn=event)
         case GameEnded(cause=cause):
-            there = frozenset(player.player_id for player in state.present)
+            # When the last have left, everybody was there to some end.
+            some = cause is EndCause.EMPTY
+            there = frozenset(
+                player.player_id
+                for player in state.players.values()
+                if player.present or (some and not player.removed)
+            )
             return replace(state, phase=Phase.ENDED, ended=at, end_cause=cause, last_there=there)
 
 
@@ -269,30 +276,23 @@ def counted_anew(state: State) -> State:
     return replace(state, tallies=tallies, genres=genres)
 
 
-def _tallied(state: State, movie_id: int, verdict: Verdict, *, by: int = 1) -> State:
-    """Return the state with a verdict of somebody present counted once more, or once less."""
-    tallies, genres = dict(state.tallies), dict(state.genres)
-    count(tallies, [movie_id], verdict, by=by)
-    count(genres, taste_of(state.cards[movie_id], verdict), verdict, by=by)
-    return replace(state, tallies=tallies, genres=genres)
-
-
-def count(tallies: dict[int, Tally], keys: Iterable[int], verdict: Verdict, *, by: int = 1) -> None:
-    """Count a verdict once more under each of the keys, or `by=-1` once less; no verdicts have no tally."""
+def count(tallies: dict[int, Tally], keys: Iterable[int], verdict: Verdict) -> None:
+    """Count a verdict once more under each of the keys."""
     for key in keys:
-        tally = tallies.get(key, NOBODY)
-        tallies[key] = Tally(
-            swiped=tally.swiped + by,
-            likes=tally.likes + by * verdict.likes,
-            loved=tally.loved + by * (verdict is Verdict.SUPERLIKE),
-        )
-        if tallies[key] == NOBODY:
-            del tallies[key]
+        tallies[key] = _one_more(tallies.get(key, NOBODY), verdict)
 
 
 def taste_of(film: Film, verdict: Verdict) -> tuple[int, ...]:
     """Return the genres that a verdict on a film says something about, `EVERY_GENRE` among them."""
     return (EVERY_GENRE, *film.genres) if verdict.tells_taste else ()
+
+
+def _one_more(tally: Tally, verdict: Verdict) -> Tally:
+    return Tally(
+        swiped=tally.swiped + 1,
+        likes=tally.likes + verdict.likes,
+        loved=tally.loved + (verdict is Verdict.SUPERLIKE),
+    )
 
 
 def _with_deck(state: State, deck: tuple[Film, ...]) -> State:
@@ -318,9 +318,10 @@ def _swiped(player: Player, event: CardSwiped, seq: int) -> Player:
     )
 
 
-def _undone(player: Player, swipe: Swipe, seq: int) -> Player:
+def _undone(player: Player, event: SwipeUndone, seq: int) -> Player:
+    undone = replace(player.swipe_ids[event.swipe_id], undone=seq)
     return replace(
         player,
-        swipes={movie_id: kept for movie_id, kept in player.swipes.items() if movie_id != swipe.movie_id},
-        swipe_ids={**player.swipe_ids, swipe.swipe_id: replace(swipe, undone=seq)},
+        swipes={movie_id: kept for movie_id, kept in player.swipes.items() if movie_id != event.movie_id},
+        swipe_ids={**player.swipe_ids, event.swipe_id: undone},
     )

@@ -5,6 +5,7 @@ Everything is a sum of log-odds, so that each part can be read by itself:
     appeal of a film, when the deck is fixed (`appeals`)
         what its public rating promises and its genres mean to everybody; once enough people have swiped it,
         what they made of it
+      + how many of the room want it
       + what its genres mean to the people of the room, by what they liked on earlier evenings
     lift of a film, while the room swipes (`leanings`, `lift`)
       + what its genres mean to this room tonight
@@ -43,6 +44,9 @@ GENRE_WORTH: Final = 8.0
 VERDICT_WORTH: Final = 4.0
 """How many verdicts of the room on a film its appeal is worth."""
 
+WANTED_RATE: Final = 0.9
+"""How often somebody likes the card of a film that they have picked, or have on their backlog."""
+
 _SURE: Final = 4.0
 # No sum of guesses is surer than this, in log-odds: 98 %.
 
@@ -59,7 +63,8 @@ class Known:
     """For each person of the room their own verdicts, by genre."""
 
 
-NOTHING = Known()
+NOTHING: Final = Known()
+NOBODY_WANTS: Final[Mapping[int, float]] = {}
 
 
 def log_odds(chance: float) -> float:
@@ -82,12 +87,15 @@ def promise(rating: float) -> float:
     return log_odds(USUAL_RATE) + ODDS_A_POINT * ((rating or USUAL_RATING) - USUAL_RATING)
 
 
-def appeals(films: Iterable[Film], known: Known = NOTHING) -> dict[int, float]:
+def appeals(
+    films: Iterable[Film], known: Known = NOTHING, *, wanted: Mapping[int, float] = NOBODY_WANTS
+) -> dict[int, float]:
     """Return each film's appeal to a group: the log-odds that one of them likes it.
 
     Args:
         films: The films.
         known: What is remembered of them and of the group.
+        wanted: By film, which share of the group is known to want it (picks, backlogs), 0 to 1.
     """
     of_everybody = leanings(known.genres)
     usual = log_odds(shrunk(known.genres.get(EVERY_GENRE, NOBODY), USUAL_RATE, GENRE_WORTH))
@@ -102,6 +110,9 @@ def appeals(films: Iterable[Film], known: Known = NOTHING) -> dict[int, float]:
         promised = chance(promise(film.rating) + lift(film, of_everybody))
         rate = shrunk(known.films.get(film.movie_id, NOBODY), promised, FILM_WORTH)
         odds = log_odds(rate) + lift(film, of_group)
+        share = wanted.get(film.movie_id, 0.0)
+        if share and odds < log_odds(WANTED_RATE):
+            odds = log_odds(share * WANTED_RATE + (1 - share) * chance(odds))
         found[film.movie_id] = round(min(max(odds, -_SURE), _SURE), 4)
     return found
 
@@ -160,7 +171,7 @@ class Lessons:
     genres: Mapping[int, Tally]
     """With `EVERY_GENRE`."""
     people: Mapping[str, Mapping[int, Tally]]
-    """By user id, then as `genres`."""
+    """By user id, then as `genres`. Guests keep nothing."""
 
 
 def lessons(state: State) -> Lessons:
@@ -177,6 +188,6 @@ def lessons(state: State) -> Lessons:
             count(films, [swipe.movie_id] if told else [], swipe.verdict)
             count(genres, told, swipe.verdict)
             count(own, told, swipe.verdict)
-        if own and player.user_id:
+        if own and player.user_id and not player.guest:
             people[player.user_id] = own
     return Lessons(films, genres, people)

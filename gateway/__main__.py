@@ -2,6 +2,7 @@
 
 import secrets
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -26,10 +27,12 @@ from gateway.apple_revocations import AppleRevocations
 from gateway.apple_tokens import AppleSignatures, AppleTokens
 from gateway.auth import Auth
 from gateway.auth_servicer import AuthServicer
+from gateway.backlog_files import BacklogFiles
 from gateway.deletion import Cause, Deletions, Step
 from gateway.deletion_store import DeletionStore
 from gateway.export_store import OwnRecordStore
 from gateway.exports import Exports
+from gateway.films import REMEMBERED, Films
 from gateway.google_codes import GoogleCodes
 from gateway.google_tokens import GoogleTokens
 from gateway.identities import Identities
@@ -142,6 +145,7 @@ def services(
     providers: httpx.AsyncClient,
     apple: AppleTeam | None = None,
     clock: Clock = utc_now,
+    films_remembered: timedelta = REMEMBERED,
 ) -> Sequence[Service]:
     """Build the gateway's services upon what they need.
 
@@ -156,6 +160,7 @@ def services(
         providers: Reaches Google and Apple.
         apple: What Apple knows our team by; without it Apple's codes cannot be traded.
         clock: The present.
+        films_remembered: For how long films of movie_svc are.
     """
     store, session_store = Store(database), SessionStore(database)
     own_sessions = OwnSessions(session_store, clock=clock)
@@ -209,10 +214,14 @@ def services(
         new_id=uuid4,
         new_secret=lambda: secrets.token_bytes(SECRET_BYTES),
     )
+    movie_stub = movie_pb2_grpc.MovieServiceStub(movies)
+    backlog_stub = backlog_pb2_grpc.BacklogServiceStub(backlogs)
     library = Library(
-        movies=movie_pb2_grpc.MovieServiceStub(movies),
-        backlogs=backlog_pb2_grpc.BacklogServiceStub(backlogs),
+        movies=movie_stub,
+        films=Films(movie_stub, remembered=films_remembered, seconds=time.monotonic),
+        backlogs=backlog_stub,
     )
+    files = BacklogFiles(movies=movie_stub, backlogs=backlog_stub)
     postgresql = {"postgresql": database.probe(schema=SCHEMA, folder=FOLDER)}
     # The generated base answers what a servicer does not override with UNIMPLEMENTED; its stub calls those
     # abstract.
@@ -245,7 +254,7 @@ def services(
         Service(
             descriptor=library_pb2.DESCRIPTOR.services_by_name["LibraryService"],
             add=library_pb2_grpc.add_LibraryServiceServicer_to_server,
-            servicer=LibraryServicer(library, preferences=store),  # type: ignore[abstract]
+            servicer=LibraryServicer(library, files=files, preferences=store, clock=clock),
             probes={
                 **postgresql,
                 "backlog_svc": serving_probe(backlogs, _BACKLOGS),

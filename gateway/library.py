@@ -1,4 +1,4 @@
-"""Films and backlogs, from the two services that know one each. The only module that knows their stubs."""
+"""Films and backlogs, from the two services that know one each."""
 
 from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from typing import Final
 import grpc
 import structlog
 
+from gateway.films import Films
 from mesh import running
 from popcorn.backlog.v1 import backlog_pb2, backlog_pb2_grpc
 from popcorn.movie.v1 import movie_pb2, movie_pb2_grpc
@@ -14,6 +15,11 @@ from popcorn.movie.v1 import movie_pb2, movie_pb2_grpc
 # A page of the backlog is worth showing without films, so films may not use up the caller's whole patience.
 _PATIENCE_WITH_FILMS_SECONDS: Final = 2.0
 _FILMS_SHARE_OF_THE_DEADLINE: Final = 0.7
+
+FALLBACK_REGION: Final = "US"
+"""Where somebody is of whom nothing is known; movie_svc has the same."""
+
+_BY_TITLE: Final = frozenset({backlog_pb2.ENTRY_ORDER_TITLE_ASC, backlog_pb2.ENTRY_ORDER_TITLE_DESC})
 
 _log = structlog.get_logger("gateway.library")
 
@@ -45,10 +51,12 @@ class Library:
         self,
         *,
         movies: "movie_pb2_grpc.MovieServiceAsyncStub",
+        films: Films,
         backlogs: "backlog_pb2_grpc.BacklogServiceAsyncStub",
     ) -> None:
         """Take stubs on channels of the mesh: they bring the deadlines and the retries."""
         self._movies = movies
+        self._films = films
         self._backlogs = backlogs
 
     async def film_and_entry(
@@ -60,9 +68,7 @@ class Library:
         )
         try:
             # The film comes first, so that an unknown one is NOT_FOUND whatever else fails.
-            film = await self._movies.GetMovie(
-                movie_pb2.GetMovieRequest(movie_id=movie_id, locale=await locale)
-            )
+            film = await self._films.get(movie_id, await locale)
             found = await entries
         finally:
             entries.cancel()
@@ -70,7 +76,7 @@ class Library:
 
     async def film(self, movie_id: int, locale: movie_pb2.Locale) -> movie_pb2.GetMovieResponse:
         """Return a film; NOT_FOUND for an unknown one."""
-        return await self._movies.GetMovie(movie_pb2.GetMovieRequest(movie_id=movie_id, locale=locale))
+        return await self._films.get(movie_id, locale)
 
     async def search(self, request: movie_pb2.SearchMoviesRequest) -> movie_pb2.SearchMoviesResponse:
         """Return films by title."""
@@ -111,16 +117,29 @@ class Library:
     async def page(
         self, request: backlog_pb2.ListEntriesRequest, locale: Awaitable[movie_pb2.Locale]
     ) -> BacklogPage:
-        """Return a page of a backlog with its films: one request to each service, however long the page."""
-        listing = self._backlogs.ListEntries(request)
-        try:
+        """Return a page of a backlog with its films: one request to each service, however long the page.
+
+        Args:
+            request: Which page; where it depends on the reader, their languages and region are filled in.
+            locale: Who reads.
+        """
+        if _depends_on_the_reader(request):
             reader = await locale
-            entries = await listing
-        finally:
-            listing.cancel()
+            request.languages.extend(reader.languages)
+            request.filter.region = reader.region or FALLBACK_REGION
+            entries = await self._backlogs.ListEntries(request)
+        else:
+            listing = self._backlogs.ListEntries(request)
+            try:
+                reader = await locale
+                entries = await listing
+            finally:
+                listing.cancel()
         if not entries.entries:
             return BacklogPage(entries, None)
-        return BacklogPage(entries, await self._films([entry.movie_id for entry in entries.entries], reader))
+        return BacklogPage(
+            entries, await self._films_of([entry.movie_id for entry in entries.entries], reader)
+        )
 
     async def movie_nights(
         self, request: backlog_pb2.ListMatchesRequest, locale: Awaitable[movie_pb2.Locale]
@@ -135,7 +154,7 @@ class Library:
         if not matches.matches:
             return MovieNights(matches, None)
         movie_ids = sorted({match.movie_id for match in matches.matches})
-        return MovieNights(matches, await self._films(movie_ids, reader))
+        return MovieNights(matches, await self._films_of(movie_ids, reader))
 
     async def mark_watched(
         self, request: backlog_pb2.MarkMatchWatchedRequest
@@ -143,14 +162,36 @@ class Library:
         """Move the film of a movie night to watched for all who were there."""
         return await self._backlogs.MarkMatchWatched(request)
 
-    async def _films(
+    async def stats(self, user_id: str) -> backlog_pb2.Stats:
+        """Return somebody's backlog in numbers."""
+        answer = await self._backlogs.GetStats(backlog_pb2.GetStatsRequest(user_id=user_id))
+        return answer.stats
+
+    async def stats_and_genres(
+        self, user_id: str, locale: Awaitable[movie_pb2.Locale]
+    ) -> tuple[backlog_pb2.Stats, movie_pb2.ListGenresResponse, movie_pb2.Locale]:
+        """Return somebody's backlog in numbers, all genres, and the reader they are named for."""
+        counting = self._backlogs.GetStats(backlog_pb2.GetStatsRequest(user_id=user_id))
+        try:
+            reader = await locale
+            genres = await self.genres(reader)
+            counted = await counting
+        finally:
+            counting.cancel()
+        return counted.stats, genres, reader
+
+    async def update(
+        self, request: backlog_pb2.UpdateEntryRequest, locale: movie_pb2.Locale
+    ) -> tuple[backlog_pb2.Entry, movie_pb2.BatchGetMoviesResponse | None]:
+        """Change parts of an entry; return it with its film, None when that cannot be had now."""
+        done = await self._backlogs.UpdateEntry(request)
+        return done.entry, await self._films_of([done.entry.movie_id], locale)
+
+    async def _films_of(
         self, movie_ids: Sequence[int], locale: movie_pb2.Locale
     ) -> movie_pb2.BatchGetMoviesResponse | None:
         try:
-            return await self._movies.BatchGetMovies(
-                movie_pb2.BatchGetMoviesRequest(movie_ids=movie_ids, locale=locale),
-                timeout=_patience_with_films(),
-            )
+            return await self._films.batch(movie_ids, locale, patience=_patience_with_films())
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
                 raise  # a mistake of ours, not an outage
@@ -167,6 +208,10 @@ class Library:
             backlog_pb2.RemoveEntryRequest(user_id=user_id, movie_id=movie_id)
         )
         return done.removed
+
+
+def _depends_on_the_reader(request: backlog_pb2.ListEntriesRequest) -> bool:
+    return bool(request.order in _BY_TITLE or request.filter.text or request.filter.provider_ids)
 
 
 def _patience_with_films() -> float:

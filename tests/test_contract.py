@@ -33,18 +33,9 @@ NOT_YET = {
     "AuthService": set(),
     "AccountService": set(),
     "RevocationService": set(),
-    "LibraryService": {
-        "UpdateBacklogEntry",
-        "ImportBacklog", "ExportBacklog", "GetBacklogStats",
-        "GetBacklogStatsChart",
-    },
-    "GameService": {
-        "UpdateGame", "RemovePlayer", "TransferHost", "LockGame", "EndGame", "UndoSwipe", "GetResults",
-        "ListMyGames",
-    },
-    "BacklogService": {
-        "UpdateEntry", "BatchPutEntries",
-    },
+    "LibraryService": set(),
+    "GameService": set(),
+    "BacklogService": set(),
     "MovieService": set(),
 }  # fmt: skip
 """RPCs that answer UNIMPLEMENTED. This list only ever gets shorter."""

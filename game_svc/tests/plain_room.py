@@ -1,7 +1,7 @@
 """A room kept the plain way: lists, sets and dictionaries, and everything looked at again after each command.
 
 It says what a command has to bring about, and was written from the rules and not from the code. It shares the
-events' and commands' names and what a rating promises with the code, and nothing else.
+events' and commands' names with the code and nothing else.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from game_svc import events as happened
 from game_svc import rules as wanted
 from game_svc.events import AfterMatch, DeckSource, EndCause, Film, MatchRule, Settings, Verdict
-from game_svc.taste import promise
+from game_svc.taste import in_order_of_appeal
 
 LIKES = {Verdict.LIKE, Verdict.SUPERLIKE}
 
@@ -199,8 +199,7 @@ class PlainRoom:
         deck, empty = self._mix(command.found, command.left_out)
         if not deck:
             raise Refused("NO_MOVIES")
-        told = [replace(film, appeal=promise(film.rating)) for film in deck]
-        self.state, self.deck = "playing", sorted(told, key=lambda film: film.rating or 6.5, reverse=True)
+        self.state, self.deck = "playing", list(in_order_of_appeal(deck, command.appeals))
         yield happened.SwipingStarted(tuple(self.deck), tuple(empty))
 
     def _mix(

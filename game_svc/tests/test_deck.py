@@ -12,7 +12,7 @@ from game_svc.events import DeckSource, Film, MatchRule, Numbered, SwipingStarte
 from game_svc.log_entries import from_entry, to_entry
 from game_svc.rules import AddPick, Join, Leave, Start, likes_needed
 from game_svc.state import State, counted_anew
-from game_svc.tests.test_rules import NOW, after, evening, like, playing
+from game_svc.tests.test_rules import NOW, after, evening, like, playing, trending
 
 EVERYBODY = ("ada", "grace", "linus", "barbara")
 HORROR, COMEDY, DRAMA = 27, 35, 18
@@ -28,7 +28,7 @@ def room(films: list[Film], *people: str, match_rule: MatchRule = MatchRule.EVER
     """A room that swipes these films."""
     how = {"deck_sources": (DeckSource.TRENDING,), "match_rule": match_rule}
     joins = [Join(person, person.title()) for person in people if person != "ada"]
-    return evening(*joins, Start("ada", {DeckSource.TRENDING: films}), **how)
+    return evening(*joins, Start("ada", trending(*films)), **how)
 
 
 films = st.lists(

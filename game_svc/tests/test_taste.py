@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from game_svc import taste
-from game_svc.events import DeckSource, Film, Verdict
+from game_svc.events import Film, Verdict
 from game_svc.rules import Erase, Join, Start
 from game_svc.state import EVERY_GENRE, State, Tally
-from game_svc.tests.test_rules import after, evening, like
+from game_svc.tests.test_rules import after, evening, like, trending
 
 HORROR, COMEDY = 27, 35
 SCARY, FUNNY = Film(1, 7.0, (HORROR,)), Film(2, 7.0, (COMEDY,))
@@ -100,7 +100,7 @@ def test_genres_mean_nothing_to_a_room_that_likes_all_alike() -> None:
 
 def played(*people: str) -> State:
     joins = [Join(person, person.title()) for person in people if person != "ada"]
-    state = evening(*joins, Start("ada", {DeckSource.TRENDING: (SCARY, FUNNY)}))
+    state = evening(*joins, Start("ada", trending(SCARY, FUNNY)))
     for command in (
         like("ada", 1),
         like("ada", 2, Verdict.SEEN_IT),
@@ -127,3 +127,15 @@ def test_an_erased_player_teaches_about_films_and_nothing_about_themselves() -> 
     lessons = taste.lessons(state)
     assert lessons.people.keys() == {"ada"}
     assert lessons.films[2].likes == 1
+
+
+def test_what_some_of_the_group_want_appeals_more_and_what_all_want_most() -> None:
+    nobody, somebody, all_of_them = (
+        taste.appeals([SCARY], wanted={1: share})[1] for share in (0.0, 0.25, 1.0)
+    )
+    assert nobody < somebody < all_of_them
+
+
+def test_among_films_wanted_alike_the_rating_decides() -> None:
+    appeals = taste.appeals([Film(1, 5.0), Film(2, 9.0)], wanted={1: 0.5, 2: 0.5})
+    assert appeals[1] < appeals[2]

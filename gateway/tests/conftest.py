@@ -20,10 +20,11 @@ from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
 
 from gateway import keys
-from gateway.__main__ import build_deletions, running_in_background, services
+from gateway.__main__ import build_deletions, services
 from gateway.migrate import FOLDER, SCHEMA
 from gateway.session_store import SessionStore
 from gateway.settings import GatewaySettings
+from mesh.background import running_in_background
 from mesh.channels import open_channel
 from mesh.migrations import migrate
 from mesh.postgres import Database
@@ -253,7 +254,8 @@ class ScriptedMovies(movie_pb2_grpc.MovieServiceServicer):
 
 
 def film(movie_id: int) -> movie_pb2.Movie:
-    return movie_pb2.Movie(id=movie_id, title=f"Film {movie_id}")
+    watch = movie_pb2.WatchOptions(region="AT")  # what JustWatch is credited for
+    return movie_pb2.Movie(id=movie_id, title=f"Film {movie_id}", watch=watch)
 
 
 def entry(movie_id: int, note: str = "") -> backlog_pb2.Entry:
@@ -268,6 +270,30 @@ class ScriptedBacklogs(backlog_pb2_grpc.BacklogServiceServicer):
     def __init__(self) -> None:
         self.script = Script()
         self.entries: dict[int, backlog_pb2.Entry] = {}
+        self.matches: list[backlog_pb2.Match] = []
+        self.stats = backlog_pb2.Stats()
+
+    async def GetStats(
+        self, request: backlog_pb2.GetStatsRequest, context: object
+    ) -> backlog_pb2.GetStatsResponse:
+        await self.script.note(request)
+        return backlog_pb2.GetStatsResponse(stats=self.stats)
+
+    async def ListMatches(
+        self, request: backlog_pb2.ListMatchesRequest, context: object
+    ) -> backlog_pb2.ListMatchesResponse:
+        await self.script.note(request)
+        return backlog_pb2.ListMatchesResponse(
+            matches=self.matches, next_page_token="more", total_size=len(self.matches)
+        )
+
+    async def MarkMatchWatched(
+        self, request: backlog_pb2.MarkMatchWatchedRequest, context: object
+    ) -> backlog_pb2.MarkMatchWatchedResponse:
+        await self.script.note(request)
+        return backlog_pb2.MarkMatchWatchedResponse(
+            match=self.matches[0], entry=self.entries.get(request.movie_id), moved=2
+        )
 
     async def PutEntry(
         self, request: backlog_pb2.PutEntryRequest, context: object
@@ -276,6 +302,12 @@ class ScriptedBacklogs(backlog_pb2_grpc.BacklogServiceServicer):
         added = request.entry.movie_id not in self.entries
         self.entries[request.entry.movie_id] = entry(request.entry.movie_id, request.entry.note)
         return backlog_pb2.PutEntryResponse(entry=self.entries[request.entry.movie_id], added=added)
+
+    async def UpdateEntry(
+        self, request: backlog_pb2.UpdateEntryRequest, context: object
+    ) -> backlog_pb2.UpdateEntryResponse:
+        await self.script.note(request)
+        return backlog_pb2.UpdateEntryResponse(entry=entry(request.entry.movie_id, request.entry.note))
 
     async def RemoveEntry(
         self, request: backlog_pb2.RemoveEntryRequest, context: object
@@ -288,7 +320,10 @@ class ScriptedBacklogs(backlog_pb2_grpc.BacklogServiceServicer):
     ) -> backlog_pb2.ListEntriesResponse:
         await self.script.note(request)
         return backlog_pb2.ListEntriesResponse(
-            entries=self.entries.values(), next_page_token="more", total_size=len(self.entries)
+            entries=self.entries.values(),
+            next_page_token="more",
+            total_size=len(self.entries),
+            undecided_size=3,
         )
 
     async def BatchGetEntries(
@@ -492,6 +527,7 @@ async def the_world(database: Database, signing_keys: keys.SigningKeys) -> Async
                 deletions=deletions,
                 providers=client,
                 clock=clock,
+                films_remembered=timedelta(0),  # tests share a gateway, not what its films are
             ),
             listen="127.0.0.1:0",
             revocations=revocations,
@@ -537,6 +573,8 @@ def restored(the_world: World) -> World:
     the_world.backlogs.script = Script()
     the_world.people.script = Script()
     the_world.backlogs.entries = {}
+    the_world.backlogs.matches = []
+    the_world.backlogs.stats = backlog_pb2.Stats()
     return the_world
 
 
