@@ -176,6 +176,7 @@ end
 return nil
 """)
 
+
 _log = structlog.get_logger("game_svc.log")
 
 

@@ -107,10 +107,17 @@ _READERS: Final[Mapping[str, Callable[[Any], Any]]] = {
 }
 
 
+_FIELDS: Final = {kind: tuple(field.name for field in fields(kind)) for kind in _NAMES}  # type: ignore[arg-type]
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, default=asdict)
+
+
 def to_entry(event: Event, at: datetime) -> bytes:
     """Return an event as the log keeps it. Times are kept to the millisecond."""
-    entry = {"is": _NAMES[type(event)], "at": round(at.timestamp() * 1000), **asdict(event)}
-    return json.dumps(entry, separators=(",", ":"), ensure_ascii=False).encode()
+    kind = type(event)
+    entry: dict[str, Any] = {"is": _NAMES[kind], "at": round(at.timestamp() * 1000)}
+    for name in _FIELDS[kind]:
+        entry[name] = getattr(event, name)
+    return _ENCODER.encode(entry).encode()
 
 
 def from_entry(seq: int, entry: bytes) -> Numbered:

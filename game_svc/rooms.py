@@ -47,6 +47,9 @@ SNAPSHOT_EVERY: Final = 250
 """How many events lie between two snapshots of a room: what opening it has to fold at most."""
 
 _WORTH_IT_SECONDS: Final = 0.001
+_LONGEST_SAMPLE: Final = 0.5
+_BUSY_SECONDS: Final = 0.002
+_LONGEST_BETWEEN_DEALS: Final = 1.0
 _MOST_ATTEMPTS: Final = 50
 
 _log = structlog.get_logger("game_svc.rooms")
@@ -84,7 +87,12 @@ class Pace:
 
     def took(self, began: float) -> None:
         """Take note of an append that began then and has just been made."""
-        self._lately += 0.05 * (self.now() - began - self._lately)
+        self._lately += 0.1 * (min(self.now() - began, _LONGEST_SAMPLE) - self._lately)
+
+    @property
+    def between_deals(self) -> float:
+        """For how many seconds a player who has cards is dealt no others; 0 while there is nothing to do."""
+        return min(10 * self._lately, _LONGEST_BETWEEN_DEALS) if self._lately > _BUSY_SECONDS else 0.0
 
     async def gather(self, waiting: Sized) -> None:
         """Wait while more keep coming, as long as it is worth."""
@@ -120,8 +128,9 @@ class Room:
         self._logs = logs
         self._outbox = outbox
         self._clock = clock
+        self.pace = pace
+        """How busy this replica is."""
         self._owed = owed
-        self._pace = pace
         self._waiting: deque[_Waiting] = deque()
         self._worker: asyncio.Task[None] | None = None
         self._rumoured = False
@@ -206,9 +215,9 @@ class Room:
     async def _work(self) -> None:
         try:
             while self._waiting or self._rumoured:
-                await self._pace.gather(self._waiting)
+                await self.pace.gather(self._waiting)
                 before = self.state
-                began = self._pace.now()
+                began = self.pace.now()
                 batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), MOST_TOGETHER))]
                 outcomes: Sequence[Committed | Exception]
                 try:
@@ -222,7 +231,7 @@ class Room:
                 # First the answers, then who listens: so that both travel in one message.
                 for (_, answer), outcome in zip(batch, outcomes, strict=True):
                     _answer(answer, outcome)
-                self._pace.took(began)
+                self.pace.took(began)
                 if self.state is not before:
                     self.wake()
         finally:
@@ -255,9 +264,9 @@ class Room:
                     at=events[0].at,
                 )
                 if appended:
+                    self._keep_now_and_then(state)
                     if owes:
                         self._owed(self.code)
-                    self._keep_now_and_then(state)
                     await self._learn(events, state)
                     return outcomes
             else:
@@ -344,9 +353,9 @@ class Rooms:
         self._logs = logs
         self._outbox = outbox
         self._clock = clock
+        self.pace = Pace()
         self.owed: Callable[[str], None] = lambda _: None
         """Called with the code of a room to whose log something was appended that the archive has to hear."""
-        self._pace = Pace()
         self._rooms: OrderedDict[str, Room] = OrderedDict()
         self.came_or_went: Callable[[str, str], None] = _ignore
         """Called when somebody's presence in a followed room may have changed: with the room's code, and the
@@ -375,7 +384,7 @@ class Rooms:
                 logs=self._logs,
                 outbox=self._outbox,
                 clock=self._clock,
-                pace=self._pace,
+                pace=self.pace,
                 owed=lambda code: self.owed(code),
             )
             self._forget_one()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -49,7 +49,6 @@ from game_svc.frames import (
 from game_svc.presence import Presence
 from game_svc.refusals import GameNotFound, HelloExpected, TooSlow
 from game_svc.rooms import Committed, Room, Rooms
-from game_svc.rules import Command
 from game_svc.state import Player, State
 from mesh import errors
 from mesh.clock import Clock
@@ -466,6 +465,9 @@ class _Play:
         self._cards_due = True
         self._order_moved = False
         self._dealt: list[int] = []
+        self._dealt_at = 0.0
+        self._in_hand: set[int] = set()
+        self._later = Alarm(feed.wake)
         self._shown: set[int] = set()
         self._fetching: asyncio.Task[None] | None = None
         self._tried: frozenset[int] = frozenset()
@@ -493,6 +495,7 @@ class _Play:
                     await feed.write(game_pb2.PlayResponse(heartbeat=heartbeat))
                 await self._write_due()
         finally:
+            self._later.close()
             tasks = {reading} if self._fetching is None else {reading, self._fetching}
             for task in tasks:
                 task.cancel()
@@ -507,11 +510,10 @@ class _Play:
             try:
                 match request.WhichOneof("message"):
                     case "swipe":
-                        asked = _Asked(request.swipe.swipe_id, self._submit(requests.verdict, request.swipe))
+                        asked = _Asked(request.swipe.swipe_id, self._submit(request))
+                        self._in_hand.discard(request.swipe.movie_id)
                     case "undo":
-                        asked = _Asked(
-                            request.undo.swipe_id, self._submit(requests.undo, request.undo), undo=True
-                        )
+                        asked = _Asked(request.undo.swipe_id, self._submit(request), undo=True)
                     case _:
                         raise HelloExpected
             except (HelloExpected, SessionRevoked) as error:
@@ -528,11 +530,11 @@ class _Play:
         self._failure = error
         self._feed.wake()
 
-    def _submit(self, read: Callable[..., Command], message: Message) -> asyncio.Future[Committed]:
+    def _submit(self, request: game_pb2.PlayRequest) -> asyncio.Future[Committed]:
         """Take what a message asks for to the room."""
         try:
             self._feed.admit(reads=False)
-            return self._room.submit(read(message, user_id=self._caller.user_id))
+            return self._room.submit(requests.play(request, user_id=self._caller.user_id))
         except (InvalidInput, errors.Unavailable) as error:
             refused: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
             refused.set_exception(error)
@@ -545,14 +547,14 @@ class _Play:
         presence = self._feed.take_presence()
         if any(ack.seq for ack in acks) or _has_started(events):
             self._cards_due = True
-        self._order_moved |= any(map(self._moves_cards, events))
+        self._order_moved = self._order_moved or any(map(self._moves_cards, events))
         parts = [beginning]
         if acks or presence is not None:
             own = game_pb2.PlayResponse(acks=acks, presence=presence)
             parts.append(own.SerializeToString())
         parts.append(self._frames.of(events))
         # Who sends swipes without waiting gets cards when the last of them is answered, and not after each.
-        if (self._cards_due or self._order_moved) and not self._unanswered:
+        if (self._cards_due or self._order_moved) and not self._unanswered and self._may_deal():
             parts += self._deal()
         message = b"".join(parts)
         if message:
@@ -585,6 +587,18 @@ class _Play:
             ack.seq = seq_of(asked.answer.result().state, self._caller.user_id, asked.swipe_id)
         return ack
 
+    def _may_deal(self) -> bool:
+        """Return whether it is time for another deal: at once for who has no card left, else not too often.
+
+        A deal looks at the whole deck. On a busy replica those with cards in hand can wait for better ones.
+        """
+        if not self._in_hand:
+            return True
+        left = self._dealt_at + self._room.pace.between_deals - self._room.pace.now()
+        if left > 0:
+            self._later.set(left)
+        return left <= 0
+
     def _deal(self) -> Iterable[bytes]:
         """Return the next cards, or fetch their films first if they are not at hand."""
         state, player = self._feed.state, self._feed.member
@@ -592,6 +606,7 @@ class _Play:
             return ()
         cards = [film.movie_id for film in next_cards(state, player, limit=CARDS_AHEAD)]
         self._order_moved = False
+        self._dealt_at = self._room.pace.now()
         if not self._cards_due and cards == self._dealt:
             return ()
         self._cards_due = True
@@ -607,6 +622,7 @@ class _Play:
             return ()
         self._cards_due = False
         self._dealt = cards
+        self._in_hand = set(cards)
         self._tried = frozenset()
         self._shown |= found.keys()
         attribution = self._films.attribution if found else None

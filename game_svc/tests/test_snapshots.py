@@ -79,14 +79,14 @@ async def logs(redis_url: str) -> AsyncIterator[RoomLogs]:
     await link.close()
 
 
-def replica_on(logs: RoomLogs) -> Rooms:
-    """What a replica knows of rooms."""
+def rooms_on(logs: RoomLogs) -> Rooms:
+    """A replica that knows no room yet."""
     return Rooms(logs, Outbox(logs._redis), clock=utc_now)
 
 
 async def long_game(logs: RoomLogs, code: str) -> Rooms:
     """A replica on which a room has more events than lie between two snapshots."""
-    rooms = replica_on(logs)
+    rooms = rooms_on(logs)
     room = rooms.room(code)
     await room.submit(Open("game-" + code, code, "ada", "Ada Lovelace", "Friday", Settings(max_movies=500)))
     await room.submit(Join("grace", "Grace Hopper"))
@@ -121,7 +121,7 @@ async def test_a_long_game_is_opened_from_its_snapshot_and_the_rest_of_its_log(
         return fold(state, events)
 
     monkeypatch.setattr(rooms_module, "fold", counting)
-    opened = replica_on(logs).room("LONGGAME")
+    opened = rooms_on(logs).room("LONGGAME")
     assert await opened.refresh() == room.state
     assert sum(folded) < SNAPSHOT_EVERY
     assert opened.events_after(3) is None
@@ -140,7 +140,7 @@ async def test_a_snapshot_of_another_version_or_another_game_is_left_aside(
     assert await logs.snapshot("VERSIONS", Head(head.epoch, 3)) is None, "the log has lost its end"
     async with Redis.from_url(redis_url) as redis:
         await redis.hset("room:{VERSIONS}:state", mapping={"schema": "older", "snapshot": "?"})
-    assert await replica_on(logs).room("VERSIONS").refresh() == room.state
+    assert await rooms_on(logs).room("VERSIONS").refresh() == room.state
 
 
 async def test_an_erased_person_is_in_no_snapshot_and_cannot_come_back_into_one(
@@ -156,4 +156,4 @@ async def test_an_erased_person_is_in_no_snapshot_and_cannot_come_back_into_one(
         assert not await redis.exists("room:{ERASURES}:state")
     await logs.keep_snapshot("ERASURES", room.state)
     assert b"Grace" not in (await kept(redis_url, "ERASURES"))[b"snapshot"]
-    assert await replica_on(logs).room("ERASURES").refresh() == room.state
+    assert await rooms_on(logs).room("ERASURES").refresh() == room.state
