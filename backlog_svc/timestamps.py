@@ -26,8 +26,15 @@ def read_time(checks: Checks, field: str, given: Timestamp) -> datetime:
 def timestamp(time: datetime) -> Timestamp:
     """Return a time, for an answer."""
     message = Timestamp()
-    message.FromDatetime(time)
+    write_time(message, time)
     return message
+
+
+def write_time(message: Timestamp, time: datetime) -> None:
+    """Set a message's timestamp, in place: quicker than making one and copying it."""
+    since = time - _EPOCH
+    message.seconds = since.days * 86_400 + since.seconds
+    message.nanos = since.microseconds * 1_000
 
 
 def to_number(time: datetime) -> int:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Final, TypeAlias
 
+from google.protobuf import json_format
+
 from game_svc import messages
 from game_svc.events import Numbered
 from popcorn.game.v1 import game_pb2
@@ -30,6 +32,26 @@ def play_event(numbered: Numbered) -> bytes:
 def watch_event(numbered: Numbered) -> bytes:
     """Return an event as part of a `WatchGameResponse`."""
     return game_pb2.WatchGameResponse(events=[messages.event(numbered)]).SerializeToString()
+
+
+def sent_event(epoch: str, numbered: Numbered) -> bytes:
+    """Return an event as a server-sent event."""
+    message = game_pb2.WatchGameResponse(events=[messages.event(numbered)])
+    return server_sent(message, event_id=event_id(numbered.seq, epoch))
+
+
+def server_sent(message: game_pb2.WatchGameResponse, *, event_id: str = "") -> bytes:
+    """Return a message as a server-sent event (HTML standard, 9.2): one `data:` line of JSON.
+
+    The JSON is written as the edge writes that of other methods: what is empty is shown as `false`, `0`, "".
+    """
+    data = json_format.MessageToJson(message, indent=None, always_print_fields_with_no_presence=True)
+    return (f"id: {event_id}\n" if event_id else "").encode() + f"data: {data}\n\n".encode()
+
+
+def event_id(seq: int, epoch: str) -> str:
+    """Return the id of a server-sent event, to resume after."""
+    return f"{seq}-{epoch}"
 
 
 def card(movie: movie_pb2.Movie) -> bytes:

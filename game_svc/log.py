@@ -5,6 +5,7 @@ A room has these keys, which share a hash tag so that a cluster keeps them toget
     room:{CODE}:log     a stream, one entry an event, ids `SEQ-0`
     room:{CODE}:head    a hash: `epoch`, which game the log belongs to, and `seq`, the number of its last
                         event
+    room:{CODE}:state   a hash: the state that the events up to a number fold to, see `keep_snapshot`
     room:{CODE}:fence   written before a wait for the disk, see `settle`
     room:{CODE}:presence
                         a sorted set: who is connected through which replica, by the time when that is over
@@ -20,14 +21,19 @@ A player has two keys:
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+import structlog
+
 from game_svc.events import Event, Numbered
 from game_svc.log_entries import from_entry, to_entry
 from game_svc.redis_link import RedisLink, Script
+from game_svc.snapshots import SCHEMA, from_snapshot, to_snapshot
+from game_svc.state import State
 
 ROOM_LIFE: Final = timedelta(hours=24)
 """How long a room lives after its last event."""
@@ -63,6 +69,22 @@ end
 return {ARGV[1], seq, 1}
 """)
 
+# KEYS: head, state. ARGV: epoch, seq, schema, seconds to live, snapshot. The latest stays, and none of
+# another game or of before a scrub is taken.
+_KEEP_SNAPSHOT: Final = Script("""
+local head = redis.call('HMGET', KEYS[1], 'epoch', 'scrubbed')
+if head[1] ~= ARGV[1] or tonumber(ARGV[2]) < tonumber(head[2] or '0') then
+  return 0
+end
+local kept = redis.call('HMGET', KEYS[2], 'epoch', 'seq', 'schema')
+if kept[1] == ARGV[1] and kept[3] == ARGV[3] and tonumber(kept[2]) >= tonumber(ARGV[2]) then
+  return 0
+end
+redis.call('HSET', KEYS[2], 'epoch', ARGV[1], 'seq', ARGV[2], 'schema', ARGV[3], 'snapshot', ARGV[5])
+redis.call('EXPIRE', KEYS[2], ARGV[4])
+return 1
+""")
+
 # KEYS: seat, rooms. ARGV: room, now in ms, seconds to live, the seat that may be replaced ('' for none).
 # Returns the seat that is held otherwise, or nothing when it is the caller's now.
 _SIT: Final = Script("""
@@ -76,8 +98,14 @@ redis.call('EXPIRE', KEYS[2], ARGV[3])
 return nil
 """)
 
-# KEYS: log. ARGV: user id. Writes the log anew, its numbers as they were, with nobody where the user was.
+# KEYS: log, head, state. ARGV: user id. Writes the log anew, its numbers as they were, with nobody where the
+# user was. A snapshot may name them: it goes, and none of before is taken any more.
 _SCRUB: Final = Script("""
+redis.call('DEL', KEYS[3])
+local last = redis.call('HGET', KEYS[2], 'seq')
+if last then
+  redis.call('HSET', KEYS[2], 'scrubbed', last)
+end
 local entries = redis.call('XRANGE', KEYS[1], '-', '+')
 local found = false
 for _, entry in ipairs(entries) do
@@ -148,6 +176,8 @@ end
 return nil
 """)
 
+_log = structlog.get_logger("game_svc.log")
+
 
 @dataclass(frozen=True, slots=True)
 class Head:
@@ -209,11 +239,35 @@ class RoomLogs:
         epoch, seq = await self._redis.ask(_head(code), "HMGET", "epoch", "seq")
         return Head(_text(epoch or b""), int(seq or 0))
 
-    async def read(self, code: str, *, after: int) -> list[Numbered]:
-        """Return the events after a number, in order."""
+    async def keep_snapshot(self, code: str, state: State) -> None:
+        """Keep what the log up to `state.seq` folds to, so that who opens the room need not fold it again.
+
+        Nobody has to: a snapshot that is missing, or of another version, costs time and nothing else.
+        """
+        snapshot = await asyncio.to_thread(to_snapshot, state)  # some ms for a long game
+        life = int(ROOM_LIFE.total_seconds())
+        await self._redis.run(
+            _KEEP_SNAPSHOT, [_head(code), _state(code)], [state.game_id, state.seq, SCHEMA, life, snapshot]
+        )
+
+    async def snapshot(self, code: str, head: Head) -> State | None:
+        """Return the latest snapshot of the log that ends at `head`, if there is one that we can read."""
+        kept = await self._redis.ask(_state(code), "HMGET", "epoch", "seq", "schema", "snapshot")
+        epoch, seq, schema, snapshot = kept
+        if snapshot is None or _text(epoch) != head.epoch or _text(schema) != SCHEMA or int(seq) > head.seq:
+            return None
+        try:
+            return from_snapshot(snapshot)
+        except ValueError:
+            _log.error("log.snapshot_unreadable", code=code, seq=int(seq))
+            return None
+
+    async def read(self, code: str, *, after: int, up_to: int | None = None) -> list[Numbered]:
+        """Return the events after a number, in order, all or up to another number."""
         events: list[Numbered] = []
+        end = "+" if up_to is None else f"{up_to}-0"
         while True:
-            page = await self._redis.ask(_entries(code), "XRANGE", f"{after + 1}-0", "+", "COUNT", _PAGE)
+            page = await self._redis.ask(_entries(code), "XRANGE", f"{after + 1}-0", end, "COUNT", _PAGE)
             events += [from_entry(int(entry_id.partition(b"-")[0]), entry[b"e"]) for entry_id, entry in page]
             if len(page) < _PAGE:
                 return events
@@ -266,7 +320,7 @@ class RoomLogs:
 
     async def scrub(self, code: str, user_id: str) -> None:
         """Take a user's id and name out of a room's log; events and numbers stay as they are."""
-        await self._redis.run(_SCRUB, [_entries(code)], [user_id])
+        await self._redis.run(_SCRUB, [_entries(code), _head(code), _state(code)], [user_id])
 
     async def forget_player(self, user_id: str) -> None:
         """Forget where a player sits and sat."""
@@ -355,6 +409,10 @@ def _head(code: str) -> str:
 
 def _entries(code: str) -> str:
     return f"room:{{{code}}}:log"
+
+
+def _state(code: str) -> str:
+    return f"room:{{{code}}}:state"
 
 
 def _fence(code: str) -> str:

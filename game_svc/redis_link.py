@@ -27,7 +27,18 @@ from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.crc import key_slot
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import (
+    AskError,
+    ClusterDownError,
+    MasterDownError,
+    MovedError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
 
 from mesh.errors import Unavailable
 
@@ -46,9 +57,10 @@ _CLUSTER: Final = "+cluster"
 
 # What a server says while it cannot do its work: not our mistake, and over one day.
 _NOT_NOW: Final = (
-    *("LOADING", "READONLY", "MISCONF", "OOM", "MASTERDOWN", "NOREPLICAS", "BUSY"),
-    *("CLUSTERDOWN", "TRYAGAIN", "MOVED", "ASK"),
+    *(ClusterDownError, TryAgainError, MovedError, AskError),
+    *(ReadOnlyError, MasterDownError, OutOfMemoryError),
 )
+_NOT_NOW_WORDS: Final = ("MISCONF", "NOREPLICAS", "BUSY")
 
 _log = structlog.get_logger("game_svc.redis")
 
@@ -114,14 +126,19 @@ class RedisLink:
                 await client.aclose()
 
     async def ping(self) -> None:
-        """Return when Redis answers: of a cluster, every server that holds rooms."""
+        """Return when Redis answers: of a cluster, any server that holds rooms."""
         if self._cluster is None:
             await self._lane("").ask(("PING",))
             return
         await self._connect()
-        await asyncio.gather(
-            *(self._lane_of(node.name).ask(("PING",)) for node in self._cluster.get_primaries())
-        )
+        cluster = self._cluster
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            answers = await asyncio.gather(
+                *(cluster.ping(target_nodes=[node]) for node in cluster.get_primaries()),
+                return_exceptions=True,
+            )
+        if all(isinstance(answer, BaseException) for answer in answers):
+            raise Unavailable("redis")
 
     async def ask(self, key: str, command: str, *arguments: str | bytes | float) -> Any:
         """Return the answer to a command about a key, which stands first among its arguments."""
@@ -453,7 +470,8 @@ class _Listener:
 def _as_refusal(error: BaseException) -> BaseException:
     if isinstance(error, NoScriptError):
         return error
-    if isinstance(error, ResponseError) and not str(error).startswith(_NOT_NOW):
+    passing = isinstance(error, _NOT_NOW) or str(error).startswith(_NOT_NOW_WORDS)
+    if isinstance(error, ResponseError) and not passing:
         return error  # a question that makes no sense: ours to repair
     refusal = Unavailable("redis")
     refusal.__cause__ = error

@@ -19,6 +19,7 @@ MY_GAMES: Final = "game.my_games"
 """The kind of list that the page tokens of a player's rooms are for."""
 
 _LONGEST_NAME = 60
+_LONGEST_NUMBER = 16
 _LONGEST_SWIPE_ID = 64
 _LONGEST_PLAYER_ID = 16
 _DEFAULT_NAME = "Movie night"
@@ -258,19 +259,40 @@ def code_and_undo(request: game_pb2.UndoSwipeRequest, *, user_id: str) -> tuple[
     return read, Undo(user_id, swipe_id, movie_id)
 
 
-def play(request: game_pb2.PlayRequest, *, user_id: str) -> GiveVerdict | Undo:
-    """Return the swipe, or the undo, that came over `Play`."""
+def undo(asked: game_pb2.PlayUndo, *, user_id: str) -> Undo:
+    """Return what to take back, as it came over `Play`."""
     checks = Checks()
-    if request.WhichOneof("message") == "undo":
-        swipe_id = checks.text("swipe_id", request.undo.swipe_id, shortest=1, longest=_LONGEST_SWIPE_ID)
-        checks.done()
-        return Undo(user_id, swipe_id)
-    _check_swipe(checks, request.swipe)
+    swipe_id = checks.text("swipe_id", asked.swipe_id, shortest=1, longest=_LONGEST_SWIPE_ID)
     checks.done()
-    return _command(request.swipe, user_id=user_id)
+    return Undo(user_id, swipe_id)
 
 
-def resume_point(request: game_pb2.WatchGameRequest | game_pb2.Hello) -> tuple[str, int, str]:
+def verdict(swipe: game_pb2.PlaySwipe, *, user_id: str) -> GiveVerdict:
+    """Return a swipe that came over `Play`."""
+    checks = Checks()
+    _check_swipe(checks, swipe)
+    checks.done()
+    return _command(swipe, user_id=user_id)
+
+
+def resume_point_of_browser(
+    request: game_pb2.StreamEventsRequest, last_event_id: str | None
+) -> tuple[str, int, str]:
+    """Return a room's code, and where to go on: after the last server-sent event, if one is named.
+
+    An id that is not one of ours stands for nothing: the stream then starts with a snapshot.
+    """
+    point = resume_point(request)
+    if last_event_id is None:
+        return point
+    seq, _, epoch = last_event_id.partition("-")
+    known = seq.isascii() and seq.isdecimal() and len(seq) < _LONGEST_NUMBER
+    return (point[0], int(seq), epoch) if known else (point[0], 0, "")
+
+
+def resume_point(
+    request: game_pb2.WatchGameRequest | game_pb2.StreamEventsRequest | game_pb2.Hello,
+) -> tuple[str, int, str]:
     """Return a room's code, the number to go on after, and the epoch it belongs to."""
     checks = Checks()
     read = _code(checks, request.code)

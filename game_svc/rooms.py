@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence, Sized
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -40,6 +40,13 @@ MOST_TOGETHER: Final = 64
 MOST_RECENT: Final = 2_000
 """How many events a room keeps for streams to catch up with; who is further behind starts from a snapshot."""
 
+LONGEST_PAUSE: Final = timedelta(milliseconds=100)
+"""How long a room waits at most for others to join, on a replica that is very busy."""
+
+SNAPSHOT_EVERY: Final = 250
+"""How many events lie between two snapshots of a room: what opening it has to fold at most."""
+
+_WORTH_IT_SECONDS: Final = 0.001
 _MOST_ATTEMPTS: Final = 50
 
 _log = structlog.get_logger("game_svc.rooms")
@@ -59,11 +66,51 @@ _Waiting = tuple[Command | None, "asyncio.Future[Committed]"]
 """A command and its answer; None asks for nothing but the newest state."""
 
 
+class Pace:
+    """How long rooms wait for others to join, before they append what has come.
+
+    The busier this replica, the longer: as long as appending has lately taken, up to `LONGEST_PAUSE`. What
+    arrives together shares the append, and each stream gets what came of it in one message. An idle replica
+    appends within a millisecond and does not wait.
+    """
+
+    def __init__(self) -> None:
+        self._lately = 0.0  # seconds, a moving average
+        self._longest = LONGEST_PAUSE.total_seconds()
+
+    def now(self) -> float:
+        """Return the time that `took` reckons with."""
+        return asyncio.get_running_loop().time()
+
+    def took(self, began: float) -> None:
+        """Take note of an append that began then and has just been made."""
+        self._lately += 0.05 * (self.now() - began - self._lately)
+
+    async def gather(self, waiting: Sized) -> None:
+        """Wait while more keep coming, as long as it is worth."""
+        pause = self._lately / 2
+        if pause < _WORTH_IT_SECONDS:
+            return
+        end = self.now() + self._longest
+        while True:
+            before = len(waiting)
+            await asyncio.sleep(pause)
+            if len(waiting) == before or before >= MOST_TOGETHER or self.now() >= end:
+                return
+
+
 class Room:
     """One room. Made and found by `Rooms`."""
 
     def __init__(
-        self, code: str, *, logs: RoomLogs, outbox: Outbox, clock: Clock, owed: Callable[[str], None]
+        self,
+        code: str,
+        *,
+        logs: RoomLogs,
+        outbox: Outbox,
+        clock: Clock,
+        pace: Pace,
+        owed: Callable[[str], None],
     ) -> None:
         self.code = code
         self._nothing = State(code=code)
@@ -74,6 +121,7 @@ class Room:
         self._outbox = outbox
         self._clock = clock
         self._owed = owed
+        self._pace = pace
         self._waiting: deque[_Waiting] = deque()
         self._worker: asyncio.Task[None] | None = None
         self._rumoured = False
@@ -114,6 +162,22 @@ class Room:
         self._rumoured, self._rumour = True, rumour
         self._start()
 
+    async def remember(self, seq: int) -> None:
+        """Have the events after a number at hand, unless that is too many. See `events_after`.
+
+        Raises:
+            Unavailable: Redis does not answer.
+        """
+        state = self.state
+        first = state.seq - len(self._recent)  # the number before the first that is remembered
+        if not max(0, state.seq - MOST_RECENT) <= seq < first:
+            return
+        older = await self._logs.read(self.code, after=seq, up_to=first)
+        unchanged = self.state.game_id == state.game_id and self.state.seq - len(self._recent) == first
+        room_left = len(older) <= MOST_RECENT - len(self._recent)  # a full deque would drop its latest
+        if unchanged and room_left and older and older[0].seq == seq + 1 and older[-1].seq == first:
+            self._recent.extendleft(reversed(older))
+
     def wake(self) -> None:
         """Have who listens look at what is new."""
         for wake in tuple(self.listeners):
@@ -142,7 +206,9 @@ class Room:
     async def _work(self) -> None:
         try:
             while self._waiting or self._rumoured:
+                await self._pace.gather(self._waiting)
                 before = self.state
+                began = self._pace.now()
                 batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), MOST_TOGETHER))]
                 outcomes: Sequence[Committed | Exception]
                 try:
@@ -156,6 +222,7 @@ class Room:
                 # First the answers, then who listens: so that both travel in one message.
                 for (_, answer), outcome in zip(batch, outcomes, strict=True):
                     _answer(answer, outcome)
+                self._pace.took(began)
                 if self.state is not before:
                     self.wake()
         finally:
@@ -190,6 +257,7 @@ class Room:
                 if appended:
                     if owes:
                         self._owed(self.code)
+                    self._keep_now_and_then(state)
                     await self._learn(events, state)
                     return outcomes
             else:
@@ -227,10 +295,21 @@ class Room:
             if known.seq:
                 _log.warning("room.log_lost", code=self.code, known=known.seq, found=newest.seq)
             known = self._nothing
-        events = await self._logs.read(self.code, after=known.seq) if newest.seq else []
         if known is self._nothing:
             self._recent.clear()
+            known = await self._logs.snapshot(self.code, newest) or known
+        events = await self._logs.read(self.code, after=known.seq) if newest.seq else []
         await self._learn(events, fold(known, events))
+
+    def _keep_now_and_then(self, state: State) -> None:
+        if state.seq // SNAPSHOT_EVERY > self.state.seq // SNAPSHOT_EVERY:
+            start_detached(self._keep(state), name=f"snapshot of room {self.code}")
+
+    async def _keep(self, state: State) -> None:
+        try:
+            await self._logs.keep_snapshot(self.code, state)
+        except Unavailable:
+            _log.info("room.snapshot_not_kept", code=self.code)  # the next one will be
 
     async def _learn(self, events: Sequence[Numbered], state: State) -> None:
         """Take events of the log over. Nobody hears of a match before it is on disk."""
@@ -267,6 +346,7 @@ class Rooms:
         self._clock = clock
         self.owed: Callable[[str], None] = lambda _: None
         """Called with the code of a room to whose log something was appended that the archive has to hear."""
+        self._pace = Pace()
         self._rooms: OrderedDict[str, Room] = OrderedDict()
         self.came_or_went: Callable[[str, str], None] = _ignore
         """Called when somebody's presence in a followed room may have changed: with the room's code, and the
@@ -295,6 +375,7 @@ class Rooms:
                 logs=self._logs,
                 outbox=self._outbox,
                 clock=self._clock,
+                pace=self._pace,
                 owed=lambda code: self.owed(code),
             )
             self._forget_one()

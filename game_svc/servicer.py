@@ -35,11 +35,13 @@ from game_svc.rules import (
 )
 from game_svc.seating import Seating
 from game_svc.state import Player, State
-from game_svc.streams import PlayContext, Streams, WatchContext, swipe_seq, undo_seq
+from game_svc.streams import EventsContext, PlayContext, Streams, WatchContext, swipe_seq, undo_seq
 from mesh.identity import caller
 from mesh.locale import Locale, requested_locale
 from mesh.page_tokens import PageTokens
 from popcorn.game.v1 import game_pb2, game_pb2_grpc
+
+LAST_EVENT_ID = "last-event-id"
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
@@ -296,7 +298,7 @@ class GameServicer(game_pb2_grpc.GameServiceServicer):
             total_size=page.total,
         )
 
-    # The two streams write through the context, so that a slow client can be timed: the generated types
+    # The streams write through the context, so that a slow client can be timed: the generated types
     # know only generators.
     async def WatchGame(  # type: ignore[override]
         self, request: game_pb2.WatchGameRequest, context: WatchContext
@@ -306,6 +308,17 @@ class GameServicer(game_pb2_grpc.GameServiceServicer):
         code, after_seq, epoch = requests.resume_point(request)
         room, _ = await self._rooms.visit(code, player.user_id)
         await self._streams.watch(room, player, (after_seq, epoch), context)
+
+    async def StreamEvents(  # type: ignore[override]
+        self, request: game_pb2.StreamEventsRequest, context: EventsContext
+    ) -> None:
+        """Streams the room's events to browsers."""
+        player = caller()
+        metadata: Any = context.invocation_metadata() or ()
+        last_event_id = next((value for key, value in metadata if key == LAST_EVENT_ID), None)
+        code, after_seq, epoch = requests.resume_point_of_browser(request, last_event_id)
+        room, _ = await self._rooms.visit(code, player.user_id)
+        await self._streams.send_events(room, player, (after_seq, epoch), context)
 
     async def Play(  # type: ignore[override]
         self, request_iterator: AsyncIterator[game_pb2.PlayRequest], context: PlayContext

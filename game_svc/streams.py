@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 import grpc
 import structlog
+from google.api import httpbody_pb2
 from google.protobuf.message import Message
 
 from game_svc import messages, requests
@@ -35,10 +37,19 @@ from game_svc.events import (
     SwipingStarted,
 )
 from game_svc.films import Films
-from game_svc.frames import Frames, bare_card, play_event, watch_event
+from game_svc.frames import (
+    Frames,
+    bare_card,
+    event_id,
+    play_event,
+    sent_event,
+    server_sent,
+    watch_event,
+)
 from game_svc.presence import Presence
 from game_svc.refusals import GameNotFound, HelloExpected, TooSlow
 from game_svc.rooms import Committed, Room, Rooms
+from game_svc.rules import Command
 from game_svc.state import Player, State
 from mesh import errors
 from mesh.clock import Clock
@@ -65,6 +76,11 @@ MOST_UNANSWERED: Final = 64
 
 PlayContext: TypeAlias = grpc.aio.ServicerContext[game_pb2.PlayRequest, game_pb2.PlayResponse]
 WatchContext: TypeAlias = grpc.aio.ServicerContext[game_pb2.WatchGameRequest, game_pb2.WatchGameResponse]
+
+EventsContext: TypeAlias = grpc.aio.ServicerContext[game_pb2.StreamEventsRequest, httpbody_pb2.HttpBody]
+
+# How soon a browser connects again by itself; left alone some wait for 3 s.
+_RETRY: Final = b"retry: 500\n"
 
 _log = structlog.get_logger("game_svc.streams")
 
@@ -94,7 +110,8 @@ class Feed:
         self._lost_patience = False
         self._writer = asyncio.current_task()
         self._woken = asyncio.Event()
-        self._epoch = room.state.game_id
+        self.epoch = room.state.game_id
+        """Which log its numbers belong to."""
         self._stopping = False
         self._connected: frozenset[str] | None = None
         self.last_seq = 0
@@ -135,7 +152,7 @@ class Feed:
         Raises:
             GameNotFound: They are not in the room any more.
         """
-        if after_seq > 0 and epoch == self._epoch and self._room.events_after(after_seq) is not None:
+        if after_seq > 0 and epoch == self.epoch and self._room.events_after(after_seq) is not None:
             self.last_seq = after_seq
             return None
         member = self.member
@@ -165,7 +182,7 @@ class Feed:
     def reconnect(self) -> game_pb2.Reconnect | None:
         """Return why the stream has to end here, if it has to."""
         cause = None
-        if self.state.game_id != self._epoch or self.state.seq < self.last_seq:
+        if self.state.game_id != self.epoch or self.state.seq < self.last_seq:
             cause = game_pb2.Reconnect.CAUSE_LOG_LOST
         elif self.last_seq != self.state.seq and self._room.events_after(self.last_seq) is None:
             cause = game_pb2.Reconnect.CAUSE_TOO_SLOW
@@ -239,9 +256,15 @@ class Feed:
 class _Audience:
     """The streams into a room, and what they share."""
 
+    epoch: str
     feeds: set[Feed] = field(default_factory=set)
     play: Frames = field(default_factory=lambda: Frames(play_event))
     watch: Frames = field(default_factory=lambda: Frames(watch_event))
+    sent: Frames = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Have ids that belong to the room's log."""
+        self.sent = Frames(partial(sent_event, self.epoch))
 
 
 class Streams:
@@ -266,40 +289,24 @@ class Streams:
         self._audiences: dict[tuple[str, str], _Audience] = {}
         self._feeds: set[Feed] = set()
         self._all_closed = asyncio.Event()
+        self._stopping = False
         sessions.on_change(self._wake_ended)
 
     async def watch(
         self, room: Room, caller: Identity, after: tuple[int, str], context: WatchContext
     ) -> None:
         """Serve a `WatchGame` stream from (number, epoch) on, until one side ends it."""
+        await room.remember(after[0])
         async with self._open(room, caller, context) as (feed, audience):
-            snapshot = feed.open(*after)
-            await feed.write(game_pb2.WatchGameResponse(snapshot=snapshot, resumed=snapshot is None))
-            try:
-                await self._watch(feed, audience.watch)
-            except TooSlow:
-                raise  # whoever does not read would not read that either
-            except Exception as error:  # whatever it is: after the first message REST has no status to give
-                await feed.write(game_pb2.WatchGameResponse(error=errors.to_status(error)))
-                raise
+            await _watch(feed, after, _Plain(feed, audience.watch))
 
-    async def _watch(self, feed: Feed, frames: Frames) -> None:
-        while True:
-            events = feed.take_events()
-            if events:
-                await feed.write(frames.of(events))
-            reconnect = feed.reconnect()
-            if reconnect is not None:
-                await feed.write(game_pb2.WatchGameResponse(reconnect=reconnect))
-                return
-            if feed.member is None:
-                return
-            presence = feed.take_presence()
-            if presence is not None:
-                await feed.write(game_pb2.WatchGameResponse(presence=presence))
-            if not await feed.wait():
-                heartbeat = game_pb2.Heartbeat(last_seq=feed.last_seq)
-                await feed.write(game_pb2.WatchGameResponse(heartbeat=heartbeat))
+    async def send_events(
+        self, room: Room, caller: Identity, after: tuple[int, str], context: EventsContext
+    ) -> None:
+        """Serve a `StreamEvents` stream from (number, epoch) on, until one side ends it."""
+        await room.remember(after[0])
+        async with self._open(room, caller, context) as (feed, audience):
+            await _watch(feed, after, _ServerSent(feed, audience.sent))
 
     async def play(
         self,
@@ -316,12 +323,14 @@ class Streams:
         """
         code, after_seq, epoch = requests.resume_point(await _hello(incoming))
         room, _ = await self._rooms.visit(code, caller.user_id)
+        await room.remember(after_seq)
         async with self._open(room, caller, context) as (feed, audience):
             play = _Play(feed, room, caller, audience.play, films=self._films, locale=locale)
             await play.run(incoming, (after_seq, epoch))
 
     async def stop(self) -> None:
         """Tell every stream to connect again elsewhere, and return when all have been told."""
+        self._stopping = True
         for feed in tuple(self._feeds):
             feed.stop()
         if self._feeds:
@@ -343,10 +352,12 @@ class Streams:
             raise GameNotFound(code=room.code)
         # By epoch, too: a code is used again one day, and the numbers then mean something else.
         key = (room.code, room.state.game_id)
-        audience = self._audiences.setdefault(key, _Audience())
+        audience = self._audiences.setdefault(key, _Audience(room.state.game_id))
         audience.feeds.add(feed)
         self._feeds.add(feed)
         self._all_closed.clear()
+        if self._stopping:  # it was let in just before
+            feed.stop()
         try:
             async with self._rooms.listening(room, feed.wake), self._presence.of(room, member.player_id):
                 yield feed, audience
@@ -358,6 +369,83 @@ class Streams:
             self._feeds.discard(feed)
             if not self._feeds:
                 self._all_closed.set()
+
+
+class _Plain:
+    """Messages as gRPC clients get them."""
+
+    def __init__(self, feed: Feed, frames: Frames) -> None:
+        self._feed = feed
+        self._frames = frames
+
+    async def tell(self, message: game_pb2.WatchGameResponse) -> None:
+        await self._feed.write(message)
+
+    async def tell_events(self, events: Sequence[Numbered]) -> None:
+        await self._feed.write(self._frames.of(events))
+
+
+class _ServerSent:
+    """The same as server-sent events."""
+
+    def __init__(self, feed: Feed, frames: Frames) -> None:
+        self._feed = feed
+        self._frames = frames
+
+    async def tell(self, message: game_pb2.WatchGameResponse) -> None:
+        beginning = b""
+        own_id = ""
+        if message.resumed or message.HasField("snapshot"):
+            beginning = _RETRY
+            own_id = event_id(self._feed.last_seq, self._feed.epoch)
+        await self._send(beginning + server_sent(message, event_id=own_id))
+
+    async def tell_events(self, events: Sequence[Numbered]) -> None:
+        await self._send(self._frames.of(events))
+
+    async def _send(self, data: bytes) -> None:
+        await self._feed.write(httpbody_pb2.HttpBody(content_type="text/event-stream", data=data))
+
+
+async def _watch(feed: Feed, after: tuple[int, str], client: _Plain | _ServerSent) -> None:
+    snapshot = feed.open(*after)
+    await client.tell(game_pb2.WatchGameResponse(snapshot=snapshot, resumed=snapshot is None))
+    try:
+        await _tell_what_happens(feed, client)
+    except TooSlow:
+        raise  # whoever does not read would not read that either
+    except Exception as error:  # whatever it is: after the first message REST has no status to give
+        await client.tell(game_pb2.WatchGameResponse(error=errors.to_status(error)))
+        raise
+
+
+async def _tell_what_happens(feed: Feed, client: _Plain | _ServerSent) -> None:
+    while True:
+        events = feed.take_events()
+        if events:
+            await client.tell_events(events)
+        reconnect = feed.reconnect()
+        if reconnect is not None:
+            await client.tell(game_pb2.WatchGameResponse(reconnect=reconnect))
+            return
+        if feed.member is None:
+            return
+        presence = feed.take_presence()
+        if presence is not None:
+            await client.tell(game_pb2.WatchGameResponse(presence=presence))
+        if not await feed.wait():
+            await client.tell(
+                game_pb2.WatchGameResponse(heartbeat=game_pb2.Heartbeat(last_seq=feed.last_seq))
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A swipe, or an undo, on its way through the room."""
+
+    swipe_id: str
+    answer: asyncio.Future[Committed]
+    undo: bool = False
 
 
 class _Play:
@@ -372,7 +460,7 @@ class _Play:
         self._frames = frames
         self._films = films
         self._locale = locale
-        self._unanswered: deque[tuple[game_pb2.PlayRequest, asyncio.Future[Committed]]] = deque()
+        self._unanswered: deque[_Asked] = deque()
         self._slots = asyncio.Semaphore(MOST_UNANSWERED)
         self._failure: Exception | None = None
         self._cards_due = True
@@ -409,23 +497,28 @@ class _Play:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
-            for _, answer in self._unanswered:
-                answer.add_done_callback(_look_away)
+            for asked in self._unanswered:
+                asked.answer.add_done_callback(_look_away)
 
     async def _read(self, incoming: AsyncIterator[game_pb2.PlayRequest]) -> None:
         """Take swipes and undos to the room, in their order. A client that sends no more may still listen."""
         async for request in incoming:
-            if request.WhichOneof("message") not in ("swipe", "undo"):
-                self._fail(HelloExpected())
-                return
             await self._slots.acquire()
             try:
-                answer = self._submit(request)
-            except SessionRevoked as error:
+                match request.WhichOneof("message"):
+                    case "swipe":
+                        asked = _Asked(request.swipe.swipe_id, self._submit(requests.verdict, request.swipe))
+                    case "undo":
+                        asked = _Asked(
+                            request.undo.swipe_id, self._submit(requests.undo, request.undo), undo=True
+                        )
+                    case _:
+                        raise HelloExpected
+            except (HelloExpected, SessionRevoked) as error:
                 self._fail(error)
                 return
-            self._unanswered.append((request, answer))
-            answer.add_done_callback(self._answered)
+            self._unanswered.append(asked)
+            asked.answer.add_done_callback(self._answered)
 
     def _answered(self, _: asyncio.Future[Committed]) -> None:
         self._feed.wake()
@@ -435,10 +528,11 @@ class _Play:
         self._failure = error
         self._feed.wake()
 
-    def _submit(self, request: game_pb2.PlayRequest) -> asyncio.Future[Committed]:
+    def _submit(self, read: Callable[..., Command], message: Message) -> asyncio.Future[Committed]:
+        """Take what a message asks for to the room."""
         try:
             self._feed.admit(reads=False)
-            return self._room.submit(requests.play(request, user_id=self._caller.user_id))
+            return self._room.submit(read(message, user_id=self._caller.user_id))
         except (InvalidInput, errors.Unavailable) as error:
             refused: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
             refused.set_exception(error)
@@ -467,7 +561,7 @@ class _Play:
     async def _finish(self, reconnect: game_pb2.Reconnect) -> None:
         """Acknowledge what was taken to the room, and ask the client to connect again."""
         if self._unanswered:
-            await asyncio.wait([answer for _, answer in self._unanswered], timeout=WRITE_SECONDS)
+            await asyncio.wait([asked.answer for asked in self._unanswered], timeout=WRITE_SECONDS)
         acks = self._take_acks()
         events = self._frames.of(self._feed.take_events())
         reconnect.last_seq = self._feed.last_seq
@@ -476,22 +570,20 @@ class _Play:
 
     def _take_acks(self) -> list[game_pb2.SwipeAck]:
         acks = []
-        while self._unanswered and self._unanswered[0][1].done():
-            request, answer = self._unanswered.popleft()
+        while self._unanswered and self._unanswered[0].answer.done():
+            acks.append(self._ack(self._unanswered.popleft()))
             self._slots.release()
-            acks.append(self._ack(request, answer))
         return acks
 
-    def _ack(self, request: game_pb2.PlayRequest, answer: asyncio.Future[Committed]) -> game_pb2.SwipeAck:
-        undo = request.WhichOneof("message") == "undo"
-        swipe_id = request.undo.swipe_id if undo else request.swipe.swipe_id
-        error = answer.exception()
+    def _ack(self, asked: _Asked) -> game_pb2.SwipeAck:
+        ack = game_pb2.SwipeAck(swipe_id=asked.swipe_id, undo=asked.undo)
+        error = asked.answer.exception()
         if error is not None:
-            refusal = errors.to_status(error, method="/popcorn.game.v1.GameService/Play")
-            return game_pb2.SwipeAck(swipe_id=swipe_id, refusal=refusal, undo=undo)
-        seq_of = undo_seq if undo else swipe_seq
-        seq = seq_of(answer.result().state, self._caller.user_id, swipe_id)
-        return game_pb2.SwipeAck(swipe_id=swipe_id, seq=seq, undo=undo)
+            ack.refusal.CopyFrom(errors.to_status(error, method="/popcorn.game.v1.GameService/Play"))
+        else:
+            seq_of = undo_seq if asked.undo else swipe_seq
+            ack.seq = seq_of(asked.answer.result().state, self._caller.user_id, asked.swipe_id)
+        return ack
 
     def _deal(self) -> Iterable[bytes]:
         """Return the next cards, or fetch their films first if they are not at hand."""
@@ -556,8 +648,9 @@ def swipe_seq(state: State, user_id: str, swipe_id: str) -> int:
 def undo_seq(state: State, user_id: str, swipe_id: str) -> int:
     """Return the number of the event that took a swipe back; 0 when none did."""
     player = state.player_of(user_id)
-    swipe = player.swipe_ids.get(swipe_id) if player is not None else None
-    return swipe.undone if swipe is not None else 0
+    assert player is not None, "an accepted undo has a player"
+    swipe = player.swipe_ids.get(swipe_id)
+    return 0 if swipe is None else swipe.undone
 
 
 async def _hello(incoming: AsyncIterator[game_pb2.PlayRequest]) -> game_pb2.Hello:

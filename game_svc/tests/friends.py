@@ -35,6 +35,8 @@ class ScriptedMovies(movie_pb2_grpc.MovieServiceServicer):
 
     def __init__(self) -> None:
         self.away = False
+        self.lists_away = False
+        self.discovered: list[movie_pb2.DiscoverMoviesRequest] = []
         self.batches: list[list[int]] = []
 
     async def BatchGetMovies(
@@ -57,8 +59,26 @@ class ScriptedMovies(movie_pb2_grpc.MovieServiceServicer):
     async def ListTrending(
         self, request: movie_pb2.ListTrendingRequest, context: Any
     ) -> movie_pb2.ListTrendingResponse:
+        if self.lists_away:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
         return movie_pb2.ListTrendingResponse(
-            movies=[movie_pb2.Movie(id=number, title=f"Film {number}") for number in range(501, 508)]
+            movies=[movie_pb2.Movie(id=number, title=f"Film {number}") for number in range(501, 508)],
+            total_size=7,
+        )
+
+    async def DiscoverMovies(
+        self, request: movie_pb2.DiscoverMoviesRequest, context: Any
+    ) -> movie_pb2.DiscoverMoviesResponse:
+        """A hundred and thirty films pass any filter."""
+        if self.lists_away:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
+        self.discovered.append(request)
+        first = int(request.page_token or "601")
+        after = min(first + request.page_size, 731)
+        return movie_pb2.DiscoverMoviesResponse(
+            movies=[movie_pb2.Movie(id=number, title=f"Film {number}") for number in range(first, after)],
+            next_page_token=str(after) if after < 731 else "",
+            total_size=130,
         )
 
 

@@ -64,7 +64,7 @@ async def here(world: World) -> AsyncIterator[Replica]:
 
 async def until(holds: Callable[[], object]) -> None:
     async with asyncio.timeout(30):
-        while not holds():
+        while not holds():  # noqa: ASYNC110 - what is waited for is in another process' mind
             await asyncio.sleep(0.02)
 
 
@@ -212,10 +212,8 @@ async def test_whatever_fails_in_between_the_archive_ends_with_the_matches_that_
         for _ in range(120):
             who, movie_id = random.choice([ada, grace]), random.choice(FILMS)
             world.backlogs.away = random.random() < 0.3
-            own = (
-                await who.stub.GetDeck(game_pb2.GetDeckRequest(code=game.code), metadata=who.metadata)
-            ).cards
-            if movie_id in [card.movie_id for card in own]:
+            deck = await who.stub.GetDeck(game_pb2.GetDeckRequest(code=game.code), metadata=who.metadata)
+            if movie_id in [card.movie_id for card in deck.cards]:
                 await who.swipe(game.code, movie_id)
             else:
                 await who.undo(game.code, movie_id)
@@ -238,10 +236,6 @@ async def test_nothing_that_names_an_erased_person_is_on_its_way_when_they_are_e
     world.backlogs.open.set()
     await erasing
     await until(lambda: world.backlogs.matches_of(game.epoch) == [801])
-    assert (game.epoch, 801) in world.backlogs.nights
-    told_before = dict(world.backlogs.nights)
-    await ada.swipe(game.code, 802)
-    assert world.backlogs.nights == told_before
 
 
 async def _erase(where: Replica, user_id: str) -> None:

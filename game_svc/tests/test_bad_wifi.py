@@ -114,9 +114,8 @@ actions = st.one_of(
 async def test_streams_that_break_anywhere_bring_everybody_the_same_events(
     replicas: list[Replica], evening: list[tuple[int, tuple[str, int, int]]]
 ) -> None:
-    friends = [
-        Friend(name, replicas[number % 2].stub) for number, name in enumerate(["Ada", "Grace", "Linus"])
-    ]
+    names = ["Ada", "Grace", "Linus"]
+    friends = [Friend(name, replicas[number % 2].stub) for number, name in enumerate(names)]
     code = (await friends[0].create(max_movies=len(MOVIES))).code
     for friend in friends[1:]:
         await friend.join(code)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,10 @@ from typing import Any
 import grpc
 import pytest
 import pytest_asyncio
+from google.protobuf import field_mask_pb2
+from google.protobuf.descriptor import MethodDescriptor
 
+from game_svc.__main__ import GAME_SERVICE
 from game_svc.tests.friends import UNKNOWN_MOVIE, Friend, Replica, ScriptedMovies, replica, scripted_movies
 from mesh.errors import reason_of, status_of
 from popcorn.game.v1 import game_pb2
@@ -114,6 +118,41 @@ async def test_a_stream_resumes_where_it_was_without_a_gap(evening: Evening) -> 
         resumed.close()
 
 
+async def test_server_sent_events_have_ids_to_resume_after(evening: Evening) -> None:
+    ada, grace, game = await evening.playing(21, 22)
+
+    async def sent(most: int, *last_event_id: str) -> list[tuple[str, Any]]:
+        """So many events of a stream, as (id, data)."""
+        call: Any = grace.stub.StreamEvents(
+            game_pb2.StreamEventsRequest(code=game.code),
+            metadata=(*grace.metadata, *(("last-event-id", one) for one in last_event_id)),
+        )
+        found: list[tuple[str, Any]] = []
+        while len(found) < most:
+            body = await call.read()
+            assert body.content_type == "text/event-stream"
+            for block in body.data.decode().removesuffix("\n\n").split("\n\n"):
+                lines = dict(line.split(": ", 1) for line in block.split("\n"))
+                data = json.loads(lines["data"])
+                if data["events"] or "snapshot" in data or data["resumed"]:
+                    found.append((lines["id"], data))
+        call.cancel()
+        return found
+
+    begun = (await ada.swipe(game.code, 21)).seq
+    ((beginning, first),) = await sent(1)
+    assert beginning == f"{begun}-{game.epoch}"
+    assert first["snapshot"]["game"]["code"] == game.code
+    for movie_id, swiper in ((22, ada), (21, grace)):
+        await swiper.swipe(game.code, movie_id)
+    missed = await sent(4, beginning)
+    assert missed[0] == (beginning, {"resumed": True, "events": []})
+    assert [one for one, _ in missed[1:]] == [f"{begun + number}-{game.epoch}" for number in (1, 2, 3)]
+    assert missed[3][1]["events"][0]["match"] == {"movieId": 21}
+    for stale in (f"{begun}-another", "rubbish", "9" * 40):
+        assert "snapshot" in (await sent(1, stale))[0][1]
+
+
 async def test_a_stream_of_another_epoch_starts_over_from_a_snapshot(evening: Evening) -> None:
     ada, _, game = await evening.playing(21)
     await ada.swipe(game.code, 21, game_pb2.VERDICT_PASS)
@@ -159,6 +198,24 @@ async def test_pipelined_swipes_are_answered_in_order_and_a_refused_one_does_not
     assert reason_of(not_in_deck.refusal) == "NOT_IN_DECK"
     assert reason_of(malformed.refusal) == "INVALID_INPUT"
     assert not not_in_deck.seq
+    playing.close()
+
+
+async def test_an_undo_over_play_is_answered_in_its_turn_and_twice_alike(evening: Evening) -> None:
+    ada, _, game = await evening.playing(151, 152)
+    playing = await ada.play(game.code)
+    swiped = await playing.swipe(151)
+    for _ in range(2):
+        await playing.undo(swiped)
+    await playing.undo("never given")
+    again = await playing.swipe(151, game_pb2.VERDICT_PASS)
+    await playing.ack(again)
+    assert [(ack.swipe_id, ack.undo, ack.seq - game.seq) for ack in playing.acks if ack.seq] == [
+        (swiped, False, 1), (swiped, True, 2), (swiped, True, 2), (again, False, 3)
+    ]  # fmt: skip
+    assert playing.acks[3] == game_pb2.SwipeAck(swipe_id="never given", undo=True)
+    await playing.until_seq(game.seq + 3)
+    assert kinds(playing.events) == ["swiped", "swipe_undone", "swiped"]
     playing.close()
 
 
@@ -260,22 +317,46 @@ async def test_opening_two_rooms_at_once_opens_one(evening: Evening) -> None:
     assert len([game for game in outcomes if isinstance(game, game_pb2.Game)]) == 1
 
 
+ABOUT_A_ROOM = [
+    method
+    for method in GAME_SERVICE.methods
+    if "code" in method.input_type.fields_by_name and method.name not in ("JoinGame", "Play")
+]
+FILLED_IN = {
+    "movie_id": 61,
+    "player_id": "p1",
+    "swipe_id": "s",
+    "verdict": game_pb2.VERDICT_LIKE,
+    "game": game_pb2.Game(name="Mine"),
+    "update_mask": field_mask_pb2.FieldMask(paths=["name"]),
+}
+"""What a request about a room needs besides the room's code."""
+
+
+@pytest.mark.parametrize("method", ABOUT_A_ROOM, ids=lambda method: method.name)
+async def test_to_outsiders_a_room_looks_like_no_room(evening: Evening, method: MethodDescriptor) -> None:
+    _, _, game = await evening.playing(61)
+    linus = Friend("Linus", evening.second.stub)
+    fields = {name: value for name, value in FILLED_IN.items() if name in method.input_type.fields_by_name}
+    request_type = getattr(game_pb2, method.input_type.name)
+    answers = []
+    for code in (game.code, "00000000"):
+        call = getattr(linus.stub, method.name)(request_type(code=code, **fields), metadata=linus.metadata)
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await (call.read() if method.server_streaming else call)
+        answers.append((*reason(refused.value), str(refused.value.details()).replace(code, "CODE")))
+    assert answers[0] == answers[1]
+    assert answers[0][:2] == (grpc.StatusCode.NOT_FOUND, "GAME_NOT_FOUND")
+
+
 async def test_nobody_outside_a_room_learns_anything_of_it(evening: Evening) -> None:
+    covered = {method.name for method in ABOUT_A_ROOM} | {"JoinGame", "Play", "CreateGame", "ListMyGames"}
+    assert covered == {method.name for method in GAME_SERVICE.methods}
     ada, _, game = await evening.playing(61)
     mallory = Friend("Mallory", evening.second.stub)
-    attempts = [
-        mallory.game(game.code),
-        mallory.leave(game.code),
-        mallory.pick(game.code, 61),
-        mallory.start(game.code),
-        mallory.swipe(game.code, 61),
-        mallory.watch(game.code).first(),
-        (await mallory.play(game.code)).first(),
-    ]
-    for attempt in attempts:
-        with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await attempt
-        assert reason(refused.value) == (grpc.StatusCode.NOT_FOUND, "GAME_NOT_FOUND")
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await (await mallory.play(game.code)).first()
+    assert reason(refused.value) == (grpc.StatusCode.NOT_FOUND, "GAME_NOT_FOUND")
     with pytest.raises(grpc.aio.AioRpcError) as late:
         await mallory.join(game.code)
     assert reason(late.value) == (grpc.StatusCode.FAILED_PRECONDITION, "GAME_STARTED")

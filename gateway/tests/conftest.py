@@ -270,6 +270,30 @@ class ScriptedBacklogs(backlog_pb2_grpc.BacklogServiceServicer):
     def __init__(self) -> None:
         self.script = Script()
         self.entries: dict[int, backlog_pb2.Entry] = {}
+        self.matches: list[backlog_pb2.Match] = []
+        self.stats = backlog_pb2.Stats()
+
+    async def GetStats(
+        self, request: backlog_pb2.GetStatsRequest, context: object
+    ) -> backlog_pb2.GetStatsResponse:
+        await self.script.note(request)
+        return backlog_pb2.GetStatsResponse(stats=self.stats)
+
+    async def ListMatches(
+        self, request: backlog_pb2.ListMatchesRequest, context: object
+    ) -> backlog_pb2.ListMatchesResponse:
+        await self.script.note(request)
+        return backlog_pb2.ListMatchesResponse(
+            matches=self.matches, next_page_token="more", total_size=len(self.matches)
+        )
+
+    async def MarkMatchWatched(
+        self, request: backlog_pb2.MarkMatchWatchedRequest, context: object
+    ) -> backlog_pb2.MarkMatchWatchedResponse:
+        await self.script.note(request)
+        return backlog_pb2.MarkMatchWatchedResponse(
+            match=self.matches[0], entry=self.entries.get(request.movie_id), moved=2
+        )
 
     async def PutEntry(
         self, request: backlog_pb2.PutEntryRequest, context: object
@@ -278,6 +302,12 @@ class ScriptedBacklogs(backlog_pb2_grpc.BacklogServiceServicer):
         added = request.entry.movie_id not in self.entries
         self.entries[request.entry.movie_id] = entry(request.entry.movie_id, request.entry.note)
         return backlog_pb2.PutEntryResponse(entry=self.entries[request.entry.movie_id], added=added)
+
+    async def UpdateEntry(
+        self, request: backlog_pb2.UpdateEntryRequest, context: object
+    ) -> backlog_pb2.UpdateEntryResponse:
+        await self.script.note(request)
+        return backlog_pb2.UpdateEntryResponse(entry=entry(request.entry.movie_id, request.entry.note))
 
     async def RemoveEntry(
         self, request: backlog_pb2.RemoveEntryRequest, context: object
@@ -290,7 +320,10 @@ class ScriptedBacklogs(backlog_pb2_grpc.BacklogServiceServicer):
     ) -> backlog_pb2.ListEntriesResponse:
         await self.script.note(request)
         return backlog_pb2.ListEntriesResponse(
-            entries=self.entries.values(), next_page_token="more", total_size=len(self.entries)
+            entries=self.entries.values(),
+            next_page_token="more",
+            total_size=len(self.entries),
+            undecided_size=3,
         )
 
     async def BatchGetEntries(
@@ -540,6 +573,8 @@ def restored(the_world: World) -> World:
     the_world.backlogs.script = Script()
     the_world.people.script = Script()
     the_world.backlogs.entries = {}
+    the_world.backlogs.matches = []
+    the_world.backlogs.stats = backlog_pb2.Stats()
     return the_world
 
 

@@ -2365,6 +2365,36 @@ class WatchGameRequest(_message.Message):
 Global___WatchGameRequest: _TypeAlias = WatchGameRequest  # noqa: Y015
 
 @_typing.final
+class StreamEventsRequest(_message.Message):
+    """Asks for events as server-sent events."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    AFTER_SEQ_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    code: _builtins.str
+    """The room's code."""
+    after_seq: _builtins.int
+    """The number of the last event seen. 0 means none: the stream starts with a snapshot."""
+    epoch: _builtins.str
+    """The epoch that the number belongs to."""
+    def __init__(
+        self,
+        *,
+        code: _builtins.str = ...,
+        after_seq: _builtins.int = ...,
+        epoch: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_seq", b"after_seq", "code", b"code", "epoch", b"epoch"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamEventsRequest: _TypeAlias = StreamEventsRequest  # noqa: Y015
+
+@_typing.final
 class WatchGameResponse(_message.Message):
     """Something to hear. Exactly one of the fields is set, but `events` may be several."""
 

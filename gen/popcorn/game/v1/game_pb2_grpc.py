@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 from popcorn.game.v1 import game_pb2 as popcorn_dot_game_dot_v1_dot_game__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -140,6 +141,11 @@ class GameServiceStub:
                 '/popcorn.game.v1.GameService/WatchGame',
                 request_serializer=popcorn_dot_game_dot_v1_dot_game__pb2.WatchGameRequest.SerializeToString,
                 response_deserializer=popcorn_dot_game_dot_v1_dot_game__pb2.WatchGameResponse.FromString,
+                _registered_method=True)
+        self.StreamEvents = channel.unary_stream(
+                '/popcorn.game.v1.GameService/StreamEvents',
+                request_serializer=popcorn_dot_game_dot_v1_dot_game__pb2.StreamEventsRequest.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
                 _registered_method=True)
         self.Play = channel.stream_stream(
                 '/popcorn.game.v1.GameService/Play',
@@ -324,11 +330,21 @@ class GameServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchGame(self, request, context):
-        """The room's events, from a number on, and then as they happen. Over REST they are server-sent events. A stream that
-        fails on the way says why in a last message, `error`.
+        """The room's events, from a number on, and then as they happen. REST has the same as StreamEvents.
 
         The first message tells whether the stream goes on where the client was (`resumed`) or starts over from a snapshot.
         A heartbeat comes at least every 15 seconds.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StreamEvents(self, request, context):
+        """WatchGame as server-sent events (`text/event-stream`), for REST: each `data:` is a WatchGameResponse as JSON, and what
+        one can resume after has an `id:`. Whoever connects again with the last one as `Last-Event-ID`, as browsers do by
+        themselves, hears what they have missed; it counts more than `after_seq` and `epoch`, which serve everybody else. A
+        stream that fails on the way says why in a last message, `error`.
+        buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -471,6 +487,11 @@ def add_GameServiceServicer_to_server(servicer, server):
                     servicer.WatchGame,
                     request_deserializer=popcorn_dot_game_dot_v1_dot_game__pb2.WatchGameRequest.FromString,
                     response_serializer=popcorn_dot_game_dot_v1_dot_game__pb2.WatchGameResponse.SerializeToString,
+            ),
+            'StreamEvents': grpc.unary_stream_rpc_method_handler(
+                    servicer.StreamEvents,
+                    request_deserializer=popcorn_dot_game_dot_v1_dot_game__pb2.StreamEventsRequest.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
             ),
             'Play': grpc.stream_stream_rpc_method_handler(
                     servicer.Play,
@@ -1057,6 +1078,33 @@ class GameService:
             '/popcorn.game.v1.GameService/WatchGame',
             popcorn_dot_game_dot_v1_dot_game__pb2.WatchGameRequest.SerializeToString,
             popcorn_dot_game_dot_v1_dot_game__pb2.WatchGameResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/popcorn.game.v1.GameService/StreamEvents',
+            popcorn_dot_game_dot_v1_dot_game__pb2.StreamEventsRequest.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
             options,
             channel_credentials,
             insecure,

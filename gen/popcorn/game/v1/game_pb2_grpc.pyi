@@ -16,6 +16,7 @@ on what is never said: results name films that were liked, and numbers about peo
 """
 
 from collections import abc as _abc
+from google.api import httpbody_pb2 as _httpbody_pb2
 from grpc import aio as _aio
 from popcorn.game.v1 import game_pb2 as _game_pb2
 import abc as _abc_1
@@ -121,11 +122,17 @@ class GameServiceStub:
     is withdrawn. A film that VERDICT_SEEN_IT has marked as watched stays marked. FAILED_PRECONDITION (GAME_ENDED).
     """
     WatchGame: _grpc.UnaryStreamMultiCallable[_game_pb2.WatchGameRequest, _game_pb2.WatchGameResponse]
-    """The room's events, from a number on, and then as they happen. Over REST they are server-sent events. A stream that
-    fails on the way says why in a last message, `error`.
+    """The room's events, from a number on, and then as they happen. REST has the same as StreamEvents.
 
     The first message tells whether the stream goes on where the client was (`resumed`) or starts over from a snapshot.
     A heartbeat comes at least every 15 seconds.
+    """
+    StreamEvents: _grpc.UnaryStreamMultiCallable[_game_pb2.StreamEventsRequest, _httpbody_pb2.HttpBody]
+    """WatchGame as server-sent events (`text/event-stream`), for REST: each `data:` is a WatchGameResponse as JSON, and what
+    one can resume after has an `id:`. Whoever connects again with the last one as `Last-Event-ID`, as browsers do by
+    themselves, hears what they have missed; it counts more than `after_seq` and `epoch`, which serve everybody else. A
+    stream that fails on the way says why in a last message, `error`.
+    buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     """
     Play: _grpc.StreamStreamMultiCallable[_game_pb2.PlayRequest, _game_pb2.PlayResponse]
     """The main way to play: hello first, then swipes and undos up; a snapshot or what was missed, acknowledgements, events and the next
@@ -227,11 +234,17 @@ class GameServiceAsyncStub(GameServiceStub):
     is withdrawn. A film that VERDICT_SEEN_IT has marked as watched stays marked. FAILED_PRECONDITION (GAME_ENDED).
     """
     WatchGame: _aio.UnaryStreamMultiCallable[_game_pb2.WatchGameRequest, _game_pb2.WatchGameResponse]  # type: ignore[assignment]
-    """The room's events, from a number on, and then as they happen. Over REST they are server-sent events. A stream that
-    fails on the way says why in a last message, `error`.
+    """The room's events, from a number on, and then as they happen. REST has the same as StreamEvents.
 
     The first message tells whether the stream goes on where the client was (`resumed`) or starts over from a snapshot.
     A heartbeat comes at least every 15 seconds.
+    """
+    StreamEvents: _aio.UnaryStreamMultiCallable[_game_pb2.StreamEventsRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
+    """WatchGame as server-sent events (`text/event-stream`), for REST: each `data:` is a WatchGameResponse as JSON, and what
+    one can resume after has an `id:`. Whoever connects again with the last one as `Last-Event-ID`, as browsers do by
+    themselves, hears what they have missed; it counts more than `after_seq` and `epoch`, which serve everybody else. A
+    stream that fails on the way says why in a last message, `error`.
+    buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     """
     Play: _aio.StreamStreamMultiCallable[_game_pb2.PlayRequest, _game_pb2.PlayResponse]  # type: ignore[assignment]
     """The main way to play: hello first, then swipes and undos up; a snapshot or what was missed, acknowledgements, events and the next
@@ -456,11 +469,23 @@ class GameServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _game_pb2.WatchGameRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_game_pb2.WatchGameResponse], _abc.AsyncIterator[_game_pb2.WatchGameResponse]]:
-        """The room's events, from a number on, and then as they happen. Over REST they are server-sent events. A stream that
-        fails on the way says why in a last message, `error`.
+        """The room's events, from a number on, and then as they happen. REST has the same as StreamEvents.
 
         The first message tells whether the stream goes on where the client was (`resumed`) or starts over from a snapshot.
         A heartbeat comes at least every 15 seconds.
+        """
+
+    @_abc_1.abstractmethod
+    def StreamEvents(
+        self,
+        request: _game_pb2.StreamEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_httpbody_pb2.HttpBody], _abc.AsyncIterator[_httpbody_pb2.HttpBody]]:
+        """WatchGame as server-sent events (`text/event-stream`), for REST: each `data:` is a WatchGameResponse as JSON, and what
+        one can resume after has an `id:`. Whoever connects again with the last one as `Last-Event-ID`, as browsers do by
+        themselves, hears what they have missed; it counts more than `after_seq` and `epoch`, which serve everybody else. A
+        stream that fails on the way says why in a last message, `error`.
+        buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         """
 
     @_abc_1.abstractmethod
