@@ -271,6 +271,21 @@ def play(request: game_pb2.PlayRequest, *, user_id: str) -> GiveVerdict | Undo:
     return _command(request.swipe, user_id=user_id)
 
 
+def resume_point_of_browser(
+    request: game_pb2.StreamEventsRequest, last_event_id: str | None
+) -> tuple[str, int, str]:
+    """Return a room's code, and where to go on: after the last server-sent event, if one is named.
+
+    An id that is not one of ours stands for nothing: the stream then starts with a snapshot.
+    """
+    point = resume_point(request)
+    if last_event_id is None:
+        return point
+    seq, _, epoch = last_event_id.partition("-")
+    known = seq.isascii() and seq.isdecimal() and len(seq) < _LONGEST_NUMBER
+    return (point[0], int(seq), epoch) if known else (point[0], 0, "")
+
+
 def resume_point(
     request: game_pb2.WatchGameRequest | game_pb2.StreamEventsRequest | game_pb2.Hello,
 ) -> tuple[str, int, str]:
