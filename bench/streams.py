@@ -37,11 +37,13 @@ FEW_ROOMS, MANY_ROOMS = 10, 1000
 STEADY_RATE: Final = 1000.0
 """Swipes a second, over few rooms and over many."""
 
-CROWD: Final = 20
-CROWD_SWIPES: Final = 250
-"""A long game: so many players, who swipe so many films each."""
+CONNECTED_ROOMS: Final = 500
+"""For how many rooms of connected players memory is measured."""
 
-LONG_GAMES: Final = 8
+CROWD: Final = 20
+LONG_GAME: Final = 5000
+LONG_GAMES: Final = 5
+"""So many players, until there are so many events, in so many rooms: how long it takes to open such a one."""
 
 _CHANNELS: Final = 16
 _PATIENCE: Final = 20.0
@@ -55,6 +57,8 @@ async def measure(world: World, seconds: float) -> list[Row]:
     whole = next(row for row in rows if row.name == "the mesh")
     rows += await _matches(world, seconds, rate=whole.load.per_second / 2)
     rows += await _number_of_rooms(world, seconds)
+    rows += await _connected(world)
+    rows += await _opened(world)
     return rows
 
 
@@ -101,6 +105,56 @@ async def _number_of_rooms(world: World, seconds: float) -> list[Row]:
     return rows
 
 
+async def _connected(world: World) -> list[Row]:
+    group = f"{CONNECTED_ROOMS * SEATS} players connected and silent, past the edge"
+    say(f"  {group} ...")
+    people = [_header() for _ in range(CONNECTED_ROOMS * SEATS)]
+    pid = world.pids()["game_svc"]
+    async with _rooms(world.mesh.targets["game_svc"], people) as (rooms, stubs):
+        before = cpu.memory_of(pid)
+        greeted: list[float] = []
+        table = _Table(rooms, _seated(rooms, people, stubs), [])
+        began, own = time.perf_counter(), time.process_time()
+        for player in table.players:
+            asked = time.perf_counter()
+            await player.sit_down()
+            greeted.append(time.perf_counter() - asked)
+        made = load.Load(
+            len(greeted), time.perf_counter() - began, tuple(sorted(greeted)), time.process_time() - own
+        )
+        each = (cpu.memory_of(pid) - before) / len(people) / 1024
+        for player in table.players:
+            player.leave()
+    return [Row(group, f"hello to snapshot; {each:.0f} KB a player", made)]
+
+
+async def _opened(world: World) -> list[Row]:
+    group = f"opening rooms with {LONG_GAME} events on a replica that does not know them"
+    say(f"  {group} ...")
+    people = [_header() for _ in range(LONG_GAMES * CROWD)]
+    async with _table(world.mesh.targets["game_svc"], people, seats=CROWD) as table:
+        await _all_at_once(table.players)
+        hosts = table.players[::CROWD]
+        for host in hosts:
+            await host.until(LONG_GAME)
+        for player in table.players:
+            player.eager = False
+        opened: list[float] = []
+        async with world.another_replica() as target, grpc.aio.insecure_channel(target) as channel:
+            stub = game_pb2_grpc.GameServiceStub(channel)
+            party = [_header() for _ in range(2)]
+            await _start(stub, party)  # what the first call of a process costs is not what is asked
+            began, own = time.perf_counter(), time.process_time()
+            for host in hosts:
+                asked = time.perf_counter()
+                await host.seq(stub)
+                opened.append(time.perf_counter() - asked)
+            made = load.Load(
+                len(opened), time.perf_counter() - began, tuple(sorted(opened)), time.process_time() - own
+            )
+    return [Row(group, "GetGame", made)]
+
+
 def _header() -> Metadata:
     """Return what the edge would say of somebody who is signed in."""
     now = int(time.time())
@@ -138,30 +192,42 @@ class _Table:
 
 
 @asynccontextmanager
-async def _table(
-    target: str, people: Sequence[Metadata], *, echo: bool = False, likes: float = LIKES
-) -> AsyncIterator[_Table]:
-    """Seat everybody in rooms, start the games, and connect all players."""
+async def _rooms(
+    target: str, people: Sequence[Metadata], *, echo: bool = False, seats: int = SEATS
+) -> AsyncIterator[tuple[list[_Room], list[Any]]]:
+    """Seat everybody in rooms and start the games; give the rooms, and where each player calls."""
     async with AsyncExitStack() as stack:
         number = max(_CHANNELS, len(people) // 90 + 1)
         opened = [await stack.enter_async_context(one) for one in load.channels(target, number)]
         stubs = [game_pb2_grpc.GameServiceStub(opened[n % number]) for n in range(len(people))]
-        parties = range(0, len(people), SEATS)
-        if echo:
-            rooms = [_Room("") for _ in parties]
-        else:
-            slots = asyncio.Semaphore(16)
+        slots = asyncio.Semaphore(16)
 
-            async def gather_room(first: int) -> _Room:
-                async with slots:
-                    return _Room(await _start(stubs[first], people[first : first + SEATS]))
+        async def gather_room(first: int) -> _Room:
+            async with slots:
+                return _Room("" if echo else await _start(stubs[first], people[first : first + seats]))
 
-            rooms = list(await asyncio.gather(*map(gather_room, parties)))
+        yield list(await asyncio.gather(*map(gather_room, range(0, len(people), seats)))), stubs
+
+
+def _seated(
+    rooms: Sequence[_Room], people: Sequence[Metadata], stubs: Sequence[Any], **how: Any
+) -> list[_Player]:
+    seats = len(people) // len(rooms)
+    how = {"likes": LIKES, "echo": False, "latencies": [], **how}
+    return [
+        _Player(stub, who, rooms[n // seats], **how)
+        for n, (stub, who) in enumerate(zip(stubs, people, strict=True))
+    ]
+
+
+@asynccontextmanager
+async def _table(
+    target: str, people: Sequence[Metadata], *, echo: bool = False, likes: float = LIKES, seats: int = SEATS
+) -> AsyncIterator[_Table]:
+    """Seat everybody in rooms, start the games, and connect all players."""
+    async with _rooms(target, people, echo=echo, seats=seats) as (rooms, stubs):
         table = _Table(rooms, [], [])
-        table.players = [
-            _Player(stub, who, rooms[n // SEATS], table.latencies, likes=likes, echo=echo)
-            for n, (stub, who) in enumerate(zip(stubs, people, strict=True))
-        ]
+        table.players = _seated(rooms, people, stubs, latencies=table.latencies, likes=likes, echo=echo)
         await asyncio.gather(*(player.sit_down() for player in table.players))
         yield table
         for player in table.players:
@@ -185,8 +251,10 @@ class _Player:
     """Somebody who swipes: every card as soon as it is dealt, or when told to."""
 
     def __init__(
-        self, stub: Any, metadata: Metadata, room: _Room, latencies: list[float], *, likes: float, echo: bool
+        self, stub: Any, metadata: Metadata, room: _Room, *, latencies: list[float], likes: float, echo: bool
     ) -> None:
+        self._stub = stub
+        self._metadata = metadata
         self._call = stub.Play(metadata=metadata)
         self._room = room
         self._latencies = latencies
@@ -200,6 +268,8 @@ class _Player:
         """Whether cards are swiped as they come."""
         self._reading: asyncio.Task[None] | None = None
         self._writing = asyncio.Lock()
+        self._told = asyncio.Condition()
+        self._last_seq = 0
 
     async def sit_down(self) -> None:
         """Say hello, and read from now on."""
@@ -214,6 +284,17 @@ class _Player:
         if self._reading is not None:
             self._reading.cancel()
         self._call.cancel()
+
+    async def seq(self, stub: Any = None) -> int:
+        """Return the number of the room's last event, as a replica tells it."""
+        request = game_pb2.GetGameRequest(code=self._room.code)
+        answer = await (stub or self._stub).GetGame(request, metadata=self._metadata, timeout=_PATIENCE)
+        return int(answer.game.seq)
+
+    async def until(self, seq: int) -> None:
+        """Return when the player has been told of the event with this number."""
+        async with self._told:
+            await self._told.wait_for(lambda: self._last_seq >= seq)
 
     def failure(self) -> BaseException | None:
         """Return what ended the reading, if something did."""
@@ -249,6 +330,10 @@ class _Player:
             for event in message.events:
                 if event.HasField("match"):
                     self._room.heard.setdefault(event.match.movie_id, []).append(now)
+            if message.events:
+                self._last_seq = message.events[-1].seq
+                async with self._told:
+                    self._told.notify_all()
             if message.cards:
                 self._cards = [card.movie_id for card in message.cards]
             if self.eager:

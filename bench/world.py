@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -84,6 +86,23 @@ class World:
         for part in (self._empty_edge, self._empty, self.mesh):
             if part is not None:
                 await asyncio.to_thread(part.stop)
+
+    @asynccontextmanager
+    async def another_replica(self) -> AsyncIterator[str]:
+        """Start one more game_svc, on the servers' core, and give its target."""
+        target = f"127.0.0.1:{free_port()}"
+        process = Process(
+            "another game_svc",
+            ["taskset", "-c", str(SERVER_CORE), sys.executable, "-m", "game_svc"],
+            log=self._folder / "another.log",
+            environment={**self.mesh.environment, "GAME_LISTEN": target},
+        )
+        await asyncio.to_thread(process.start)
+        try:
+            await asyncio.to_thread(process.wait_until, lambda: serves(target), seconds=30)
+            yield target
+        finally:
+            await asyncio.to_thread(process.stop)
 
     def pids(self) -> dict[str, int]:
         """Return the mesh's running processes by name."""

@@ -13,23 +13,24 @@ class Alarm:
     has run out how much is left.
     """
 
-    __slots__ = ("_at", "_loop", "_ring", "_timer")
+    __slots__ = ("_at", "_looks_at", "_loop", "_ring", "_timer")
 
     def __init__(self, ring: Callable[[], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._ring = ring
         self._at: float | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._looks_at = 0.0  # when the timer runs out: uvloop's does not always tell
 
     def set(self, seconds: float) -> None:
         """Ring after so many seconds, and not before."""
         self._at = at = self._loop.time() + seconds
         timer = self._timer
-        if timer is not None and timer.when() > at:
+        if timer is not None and self._looks_at > at:
             timer.cancel()
             timer = None
         if timer is None:
-            self._timer = self._loop.call_at(at, self._look)
+            self._start(at)
 
     def off(self) -> None:
         """Do not ring."""
@@ -42,12 +43,16 @@ class Alarm:
             self._timer.cancel()
             self._timer = None
 
+    def _start(self, at: float) -> None:
+        self._looks_at = at
+        self._timer = self._loop.call_at(at, self._look)
+
     def _look(self) -> None:
         self._timer = None
         if self._at is None:
             return
         if self._at > self._loop.time():
-            self._timer = self._loop.call_at(self._at, self._look)
+            self._start(self._at)
             return
         self._at = None
         self._ring()
