@@ -144,6 +144,34 @@ async def test_the_longest_and_strangest_titles_make_page_tokens_still(
     assert sorted(seen) == [film.movie_id for film in films]
 
 
+async def test_no_character_of_a_text_is_special_and_case_and_accents_are_not_minded(
+    store: EntryStore, lists: ListStore, film_store: FilmStore, somebody: Callable[[], str]
+) -> None:
+    user = somebody()
+    titles = ["100 % Wolf", "snake_case", "back\\slash", "$2", "a' OR TRUE --", "Ça c'est Straße", "NIÑO"]
+    films = [
+        FilmFacts(movie_id=FIRST_MOVIE + 70_000 + number, title=title) for number, title in enumerate(titles)
+    ]
+    await film_store.write(films, now=NOW)
+    await store.put_batch(user, [Draft(movie_id=film.movie_id) for film in films], now=NOW)
+    await store.put(user, Draft(movie_id=1, note="Père\nfouettard", tags=("à voir", "été")), now=NOW)
+
+    async def found(text: str) -> list[int]:
+        chosen = Filter(text=text)
+        page = await lists.page(user, chosen, Order.ADDED_ASC, after=None, size=20, fresh_since=NOW)
+        return [entry.movie_id for entry in page.entries]
+
+    for film in films:
+        assert await found(film.title) == [film.movie_id]
+        assert await found(film.title.swapcase()) == [film.movie_id]
+    for text, title in (("%", 0), ("_", 1), ("\\", 2), ("$", 3), ("'", 4), ("STRASSE", 5), ("nino", 6)):
+        assert films[title].movie_id in await found(text), text
+        assert len(await found(text)) == (2 if text == "'" else 1), text
+    for text in ("pere", "FOUET", "a voir", "ETE"):
+        assert await found(text) == [1], text
+    assert await found("fouettard a voir") == [], "a note and its tags are texts of their own"
+
+
 async def test_titles_and_providers_from_before_are_used_and_counted_as_lacking(
     store: EntryStore, lists: ListStore, film_store: FilmStore, somebody: Callable[[], str]
 ) -> None:
