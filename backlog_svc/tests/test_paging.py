@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 EXAMPLES = settings(
     max_examples=80,
     deadline=None,
+    report_multiple_bugs=False,
     # The service and its database are shared by all examples; each has a person of its own.
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -67,7 +68,7 @@ FILTERS = st.one_of(
     *[st.just(pb.EntryFilter())] * 3,
     *(
         st.builds(pb.EntryFilter, region=st.just("GB"), **{name: values})
-        for name, values in CONDITIONS.items()
+        for name, values in [*CONDITIONS.items(), *[("text", CONDITIONS["text"])] * 3]
     ),
     st.fixed_dictionaries({}, optional=dict(CONDITIONS)).map(
         lambda fields: pb.EntryFilter(region="GB", **fields)
