@@ -462,7 +462,7 @@ def test_no_event_has_room_for_a_verdict_or_for_somebodys_film() -> None:
     fields = fields_of(game_pb2.GameEvent.DESCRIPTOR, set())
     assert not [field.full_name for field in fields if field.enum_type is game_pb2.Verdict.DESCRIPTOR]
     named = {
-        f"{field.containing_type.name}.{field.name}"
+        ".".join(field.full_name.split(".")[-2:])
         for field in fields
         if field.type == FieldDescriptor.TYPE_INT32 and field.name in ("movie_id", "among", "movie_ids")
     }
