@@ -7,6 +7,7 @@ to a player is joined from the room's events, their own acknowledgements and the
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Final, TypeAlias
@@ -45,7 +46,8 @@ def server_sent(message: game_pb2.WatchGameResponse, *, event_id: str = "") -> b
 
     The JSON is written as the edge writes that of other methods: what is empty is shown as `false`, `0`, "".
     """
-    data = json_format.MessageToJson(message, indent=None, always_print_fields_with_no_presence=True)
+    values = json_format.MessageToDict(message, always_print_fields_with_no_presence=True)
+    data = json.dumps(values, separators=(",", ":"), ensure_ascii=False)
     return (f"id: {event_id}\n" if event_id else "").encode() + f"data: {data}\n\n".encode()
 
 

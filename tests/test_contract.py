@@ -29,7 +29,7 @@ SERVICERS: Mapping[ServiceDescriptor, type] = {
     movie_pb2.DESCRIPTOR.services_by_name["MovieService"]: MovieServicer,
 }
 
-NOT_YET = {
+NOT_YET: Mapping[str, set[str]] = {
     "AuthService": set(),
     "AccountService": set(),
     "RevocationService": set(),

@@ -11,9 +11,10 @@ import grpc
 import pytest
 import pytest_asyncio
 from google.protobuf import field_mask_pb2
+from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
 
 from game_svc.tests.friends import Friend, Replica, ScriptedMovies, replica, scripted_movies
-from game_svc.tests.test_game_service import named_fields, reason
+from game_svc.tests.test_game_service import ABOUT_A_ROOM, named_fields, reason
 from popcorn.game.v1 import game_pb2
 from popcorn.movie.v1 import movie_pb2
 
@@ -437,3 +438,43 @@ async def test_the_join_link_is_a_picture_in_both_formats(here: Replica) -> None
     png = (await ask(ada, "GetQrCode", code=code, format=png_format)).picture
     assert (png.content_type, png.data[:8]) == ("image/png", b"\x89PNG\r\n\x1a\n")
     assert (await ask(ada, "GetGame", code=code)).join_url.endswith(f"/{code}")
+
+
+# ---- what is not told -----------------------------------------------------------------------------------
+
+TELL_A_FILM = {"MatchFound.movie_id", "MatchWithdrawn.movie_id", "WinnerDrawn.movie_id", "WinnerDrawn.among"}
+"""What of an event names a film: only what concerns all."""
+
+
+def fields_of(message: Descriptor, seen: set[str]) -> list[FieldDescriptor]:
+    """All fields of a message and of the messages in it."""
+    if message.full_name in seen:
+        return []
+    seen.add(message.full_name)
+    found = list(message.fields)
+    for field in message.fields:
+        if field.message_type is not None and field.message_type.file is message.file:
+            found += fields_of(field.message_type, seen)
+    return found
+
+
+def test_no_event_has_room_for_a_verdict_or_for_somebodys_film() -> None:
+    fields = fields_of(game_pb2.GameEvent.DESCRIPTOR, set())
+    assert not [field.full_name for field in fields if field.enum_type is game_pb2.Verdict.DESCRIPTOR]
+    named = {
+        ".".join(field.full_name.split(".")[-2:])
+        for field in fields
+        if field.type == FieldDescriptor.TYPE_INT32 and field.name in ("movie_id", "among", "movie_ids")
+    }
+    assert named == TELL_A_FILM
+
+
+@pytest.mark.parametrize("method", ABOUT_A_ROOM, ids=lambda method: method.name)
+async def test_a_code_that_is_none_is_named_as_bad_input(here: Replica, method: MethodDescriptor) -> None:
+    (ada,) = friends(here, "Ada")
+    request = getattr(game_pb2, method.input_type.name)(code="none")
+    call = getattr(ada.stub, method.name)(request, metadata=ada.metadata)
+    with pytest.raises(grpc.aio.AioRpcError) as refusal:
+        await (call.read() if method.server_streaming else call)
+    assert reason(refusal.value) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_INPUT")
+    assert "code" in named_fields(refusal.value)

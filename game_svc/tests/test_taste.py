@@ -122,6 +122,14 @@ def test_a_game_teaches_what_was_liked_and_not_what_was_seen_before() -> None:
     assert lessons.people["ada"] == {EVERY_GENRE: Tally(1, 1), HORROR: Tally(1, 1)}
 
 
+def test_a_guest_teaches_about_films_and_keeps_nothing() -> None:
+    state = evening(Join("grace", "Grace", guest=True), Start("ada", trending(SCARY, FUNNY)))
+    state, _ = after(state, like("grace", 2))
+    lessons = taste.lessons(state)
+    assert lessons.people == {}
+    assert lessons.films == {2: Tally(1, 1)}
+
+
 def test_an_erased_player_teaches_about_films_and_nothing_about_themselves() -> None:
     state, _ = after(played("ada", "grace", "linus"), Erase("grace"))
     lessons = taste.lessons(state)

@@ -60,7 +60,7 @@ async def test_a_person_is_forgotten_and_what_everybody_likes_is_not(
     assert await store.of_person("ada") == {}
     assert (await store.known([7], [])).films == {7: Tally(3, 2)}
     async with Redis.from_url(redis_url) as redis:
-        assert not [key async for key in redis.scan_iter("*ada*")]
+        assert not [key async for key in redis.scan_iter("*{ada}*")]
 
 
 async def test_nothing_is_kept_for_ever(store: TasteStore, redis_url: str) -> None:

@@ -2608,7 +2608,9 @@ class PlayResponse(_message.Message):
 
     @_builtins.property
     def cards(self) -> _containers.RepeatedCompositeFieldContainer[Global___Card]:
-        """The player's next cards, the best guess first: they replace the ones sent before."""
+        """The player's next cards, the best guess first: they replace the ones sent before. They come with the answer to a swipe,
+        and whenever what others swipe changes them; a card that the player is looking at may stay.
+        """
 
     @_builtins.property
     def attribution(self) -> _movie_pb2.Attribution:

@@ -306,7 +306,7 @@ class GameServiceServicer:
 
     def GetDeck(self, request, context):
         """The caller's next cards, as films in the caller's language, the best guess first. Their order changes with what the
-        others swipe: ask again after a few.
+        others swipe: ask again after each swipe, as what somebody has just liked is the next card of all others.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

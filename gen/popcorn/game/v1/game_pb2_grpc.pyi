@@ -110,7 +110,7 @@ class GameServiceStub:
     """The room's join link as a QR code: a picture to show to whoever sits nearby."""
     GetDeck: _grpc.UnaryUnaryMultiCallable[_game_pb2.GetDeckRequest, _game_pb2.GetDeckResponse]
     """The caller's next cards, as films in the caller's language, the best guess first. Their order changes with what the
-    others swipe: ask again after a few.
+    others swipe: ask again after each swipe, as what somebody has just liked is the next card of all others.
     """
     Swipe: _grpc.UnaryUnaryMultiCallable[_game_pb2.SwipeRequest, _game_pb2.SwipeResponse]
     """The caller's verdict on a film of the deck. `swipe_id` makes a retry harmless: same id, same answer, one effect. An
@@ -222,7 +222,7 @@ class GameServiceAsyncStub(GameServiceStub):
     """The room's join link as a QR code: a picture to show to whoever sits nearby."""
     GetDeck: _aio.UnaryUnaryMultiCallable[_game_pb2.GetDeckRequest, _game_pb2.GetDeckResponse]  # type: ignore[assignment]
     """The caller's next cards, as films in the caller's language, the best guess first. Their order changes with what the
-    others swipe: ask again after a few.
+    others swipe: ask again after each swipe, as what somebody has just liked is the next card of all others.
     """
     Swipe: _aio.UnaryUnaryMultiCallable[_game_pb2.SwipeRequest, _game_pb2.SwipeResponse]  # type: ignore[assignment]
     """The caller's verdict on a film of the deck. `swipe_id` makes a retry harmless: same id, same answer, one effect. An
@@ -439,7 +439,7 @@ class GameServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_game_pb2.GetDeckResponse, _abc.Awaitable[_game_pb2.GetDeckResponse]]:
         """The caller's next cards, as films in the caller's language, the best guess first. Their order changes with what the
-        others swipe: ask again after a few.
+        others swipe: ask again after each swipe, as what somebody has just liked is the next card of all others.
         """
 
     @_abc_1.abstractmethod
