@@ -4,6 +4,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, fields
 from datetime import datetime
 from itertools import islice
@@ -37,6 +38,7 @@ from backlog_svc.imports.jobs import (
     effects,
     settled,
 )
+from mesh.errors import Unavailable
 from mesh.postgres import Database
 
 _ROWS_AT_ONCE: Final = 2000
@@ -92,6 +94,8 @@ class ImportStore:
         RETURNING {_JOB}
     """
 
+    _DISCARD: Final = "DELETE FROM backlog.imports WHERE import_id = $1"
+
     async def add(
         self,
         user_id: str,
@@ -126,8 +130,20 @@ class ImportStore:
                 sum(claim.shortened for claim in reading.claims),
                 now,
             )
+        try:
+            await self._put_down(import_id, reading)
+            begun = await self._database.fetchrow(self._BEGIN_WORK, import_id, now)
+        except BaseException:  # a call that was cancelled, too; a crash leaves it to be swept
+            with suppress(Unavailable):
+                await self._database.execute(self._DISCARD, import_id)
+            raise
+        if begun is None:
+            raise ImportNotFound
+        return _job(begun)
+
+    async def _put_down(self, import_id: UUID, reading: Reading) -> None:
+        """Write a file's lines, each piece in time for its own deadline."""
         records = _records(import_id, reading)
-        # Each piece in time for its own deadline; a crash leaves an import that is never begun, and swept.
         while piece := list(islice(records, _ROWS_AT_ONCE)):
             async with self._database.acquire() as connection:
                 try:
@@ -136,10 +152,6 @@ class ImportStore:
                     )
                 except asyncpg.ForeignKeyViolationError:
                     raise ImportNotFound from None
-        begun = await self._database.fetchrow(self._BEGIN_WORK, import_id, now)
-        if begun is None:
-            raise ImportNotFound
-        return _job(begun)
 
     # ---- looking -----------------------------------------------------------------------------------------
 
