@@ -183,7 +183,9 @@ class Presenter:
 
     def rows(self, rows: Rows, reader: Reader) -> list[movie_pb2.Movie]:
         """Return a list's films, without details."""
-        return [self._row(row, rows.genres, reader) for row in rows.rows]
+        return [
+            self._row(row, rows.genres, reader, otherwise=rows.overviews.get(row.id, "")) for row in rows.rows
+        ]
 
     def suggestions(
         self, suggested: Sequence[Suggested], genres: Mapping[int, str], reader: Reader
@@ -243,14 +245,16 @@ class Presenter:
         _set_day(movie.release_date, film.release_date)
         return movie
 
-    def _row(self, row: Summary, genres: Mapping[int, str], reader: Reader) -> movie_pb2.Movie:
+    def _row(
+        self, row: Summary, genres: Mapping[int, str], reader: Reader, *, otherwise: str = ""
+    ) -> movie_pb2.Movie:
         movie = movie_pb2.Movie(
             id=row.id,
             title=row.title,
             original_title=row.original_title,
             original_language=row.original_language,
             language=language_of_row(row, reader),
-            overview=row.overview,
+            overview=row.overview or otherwise,
             genres=[
                 movie_pb2.Genre(id=genre, name=genres[genre]) for genre in row.genre_ids if genre in genres
             ],

@@ -23,6 +23,7 @@ from typing import Final, Protocol, TypeVar
 
 import structlog
 
+from movie_svc.allowance import Allowance
 from movie_svc.films import Film, ListPage, Summary, Text, Translations
 from movie_svc.folding import foldings
 from movie_svc.keys import FilmKey
@@ -54,7 +55,7 @@ _log = structlog.get_logger("movie_svc.suggestions")
 class Fetch(Protocol[K, V]):
     """Asks TMDB, until a deadline on the event loop's clock; None says that there is none."""
 
-    async def __call__(self, key: K, deadline: float, /) -> V | None:
+    async def __call__(self, key: K, deadline: float, allowance: Allowance, /) -> V | None:
         """Return what there is under a key."""
         ...
 
@@ -236,8 +237,8 @@ class Suggestions:
     def noting_films(self, fetch: Fetch[FilmKey, Film]) -> Fetch[FilmKey, Film]:
         """Return the same way to fetch films, with what comes taken note of."""
 
-        async def fetch_and_note(key: FilmKey, deadline: float) -> Film | None:
-            film = await fetch(key, deadline)
+        async def fetch_and_note(key: FilmKey, deadline: float, allowance: Allowance) -> Film | None:
+            film = await fetch(key, deadline, allowance)
             self.saw_film(key.movie_id, film)
             return film
 
@@ -246,8 +247,8 @@ class Suggestions:
     def noting_pages(self, fetch: Fetch[L, ListPage]) -> Fetch[L, ListPage]:
         """Return the same way to fetch pages of a list, with what comes taken note of."""
 
-        async def fetch_and_note(key: L, deadline: float) -> ListPage | None:
-            page = await fetch(key, deadline)
+        async def fetch_and_note(key: L, deadline: float, allowance: Allowance) -> ListPage | None:
+            page = await fetch(key, deadline, allowance)
             self.saw_page(key.language, page)
             return page
 
