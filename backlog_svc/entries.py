@@ -4,7 +4,6 @@ Plain values and rules; nothing here knows of gRPC or of PostgreSQL.
 """
 
 import hashlib
-import json
 from collections.abc import Set
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -115,18 +114,18 @@ class Entry:
     @property
     def etag(self) -> str:
         """A short text that changes whenever anything about the entry does."""
-        content = json.dumps(
-            [
+        content = repr(
+            (
                 self.movie_id,
-                self.status,
+                self.status.value,
                 self.note,
                 self.half_stars,
                 self.tags,
                 self.add_time.isoformat(),
                 self.update_time.isoformat(),
                 self.watch_time and self.watch_time.isoformat(),
-                self.source,
-            ]
+                self.source.value,
+            )
         )
         return hashlib.sha256(content.encode()).hexdigest()[:24]
 

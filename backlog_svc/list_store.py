@@ -203,7 +203,11 @@ _FILM_CONDITIONS: Final = {
     "decade": f"""CASE WHEN NOT ({_UNKNOWN})
         THEN coalesce(extract(year FROM f.release_date)::integer / 10 * 10 = {{decade}}, FALSE) END""",
     "provider_ids": "p.provider_ids && {provider_ids}::integer[]",
-    "text": """strpos(backlog.fold(e.note || E'\\n' || array_to_string(e.tags, E'\\n')), wanted.text) > 0
+    # The notes and tags of most entries are empty, and folding is what costs.
+    "text": """(
+            (e.note <> '' OR e.tags <> '{{}}')
+            AND strpos(backlog.fold(e.note || E'\\n' || array_to_string(e.tags, E'\\n')), wanted.text) > 0
+        )
         OR strpos(f.folded_titles, wanted.text) > 0
         OR EXISTS (
             SELECT FROM backlog.film_titles AS any_title

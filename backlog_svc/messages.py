@@ -202,12 +202,12 @@ def list_message(page: Page, query: ListQuery, *, tokens: PageTokens) -> backlog
     if page.next is not None:
         binding = _binding(query.user_id, query.chosen, query.order, query.languages)
         token = tokens.seal(_LIST_KIND, binding, [_json(page.next.key), page.next.movie_id])
-    return backlog_pb2.ListEntriesResponse(
-        entries=map(entry_message, page.entries),
-        next_page_token=token,
-        total_size=page.total_size,
-        undecided_size=page.undecided_size,
+    answer = backlog_pb2.ListEntriesResponse(
+        next_page_token=token, total_size=page.total_size, undecided_size=page.undecided_size
     )
+    for entry in page.entries:
+        _fill(answer.entries.add(), entry)
+    return answer
 
 
 def read_movie_ids(checks: Checks, movie_ids: Sequence[int]) -> Sequence[int]:
@@ -223,18 +223,9 @@ def read_movie_ids(checks: Checks, movie_ids: Sequence[int]) -> Sequence[int]:
 
 def entry_message(entry: Entry) -> backlog_pb2.Entry:
     """An entry, for an answer."""
-    return backlog_pb2.Entry(
-        movie_id=entry.movie_id,
-        status=_STATUS_NUMBERS[entry.status],  # type: ignore[arg-type]  # numbers of this very enum
-        note=entry.note,
-        rating=None if entry.half_stars is None else entries.stars(entry.half_stars),
-        tags=entry.tags,
-        add_time=_timestamp(entry.add_time),
-        update_time=_timestamp(entry.update_time),
-        watch_time=None if entry.watch_time is None else _timestamp(entry.watch_time),
-        source=_SOURCE_NUMBERS[entry.source],  # type: ignore[arg-type]  # numbers of this very enum
-        etag=entry.etag,
-    )
+    message = backlog_pb2.Entry()
+    _fill(message, entry)
+    return message
 
 
 def export_struct(everything: Iterable[Entry], *, imports: Iterable[backlog_pb2.ImportJob] = ()) -> Struct:
@@ -381,7 +372,24 @@ def _position(position: list[Any], order: Order) -> Position | None:
             return Position(key, movie_id)
 
 
-def _timestamp(time: datetime) -> Timestamp:
-    timestamp = Timestamp()
-    timestamp.FromDatetime(time)
-    return timestamp
+# Most of what a page costs this service is here: fields that are set one by one, where they are to end up,
+# take a third of the time of messages that are made of keywords and copied.
+def _fill(message: backlog_pb2.Entry, entry: Entry) -> None:
+    message.movie_id = entry.movie_id
+    message.status = _STATUS_NUMBERS[entry.status]  # type: ignore[assignment]  # a number of this very enum
+    message.note = entry.note
+    if entry.half_stars is not None:
+        message.rating = entries.stars(entry.half_stars)
+    message.tags.extend(entry.tags)
+    _set(message.add_time, entry.add_time)
+    _set(message.update_time, entry.update_time)
+    if entry.watch_time is not None:
+        _set(message.watch_time, entry.watch_time)
+    message.source = _SOURCE_NUMBERS[entry.source]  # type: ignore[assignment]  # a number of this very enum
+    message.etag = entry.etag
+
+
+def _set(timestamp: Timestamp, time: datetime) -> None:
+    since = time - _EPOCH
+    timestamp.seconds = since.days * 86_400 + since.seconds
+    timestamp.nanos = since.microseconds * 1_000

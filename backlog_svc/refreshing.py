@@ -7,7 +7,6 @@ lease ends.
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from datetime import timedelta
 from typing import Final
 
@@ -26,7 +25,6 @@ LEASE: Final = timedelta(seconds=30)
 """How long films belong to the replica that took them; longer than a round can last."""
 
 _PATIENCE_SECONDS: Final = 5.0
-_LOOK_EVERY_SECONDS: Final = 1.0
 _SWEEP_EVERY: Final = timedelta(minutes=10)
 
 _log = structlog.get_logger("backlog_svc.refreshing")
@@ -39,18 +37,12 @@ class Refreshing:
         self._store = store
         self._movies = movies
         self._clock = clock
-        self._news = asyncio.Event()
         self._failures = 0
-
-    def look_now(self) -> None:
-        """Say that a film may have come in."""
-        self._news.set()
 
     async def run(self) -> None:
         """Refresh whatever is due, for ever; cancel it to end it."""
         swept = self._clock()
         while True:
-            self._news.clear()
             try:
                 while await self.round():
                     pass
@@ -62,12 +54,8 @@ class Refreshing:
             except Exception as error:  # a mistake of ours may cost this round, and not all that come after
                 _log.error("refreshing.round_failed", exc_info=error)
                 self._failures += 1
-            if self._failures:  # news do not cut this short: movie_svc is in trouble as it is
-                await asyncio.sleep(pause_after(self._failures).total_seconds())
-                continue
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK_EVERY_SECONDS):
-                    await self._news.wait()
+            # Without failures that is once a second, which is soon enough for a film that has just come in.
+            await asyncio.sleep(pause_after(self._failures).total_seconds())
 
     async def round(self) -> bool:
         """Refresh one batch, and say whether there may be more to do at once."""

@@ -10,7 +10,8 @@ class BacklogSettings(Settings):
     """Where the backlog service listens and keeps its data."""
 
     database_url: DatabaseUrl
-    """The PostgreSQL database, such as postgresql://user:password@host:5432/popcorn."""
+    """The PostgreSQL database, version 17 or newer and in UTF-8, such as
+    postgresql://user:password@host:5432/popcorn."""
     database_connections: int = Field(default=10, ge=1, le=200)
     """How many connections to PostgreSQL one replica opens at most: 1 to 200."""
     backlog_listen: Listen

@@ -96,7 +96,6 @@ async def test_running_it_fetches_what_comes_in(
 ) -> None:
     async with running_in_background(refreshing.run(), name="refreshing"):
         await add(database, *range(1, 61))
-        refreshing.look_now()
         async with asyncio.timeout(20):
             while await database.fetchval("SELECT count(*) FROM backlog.films WHERE title IS NULL"):  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
