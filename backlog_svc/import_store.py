@@ -408,16 +408,18 @@ class ImportStore:
         now: datetime,
     ) -> Effects:
         movie_ids = sorted({found[row.row].movie_id for row in rows} - {0})
-        earlier = map(_claim_row, await connection.fetch(self._EARLIER, job.import_id, movie_ids))
-        entries = await connection.fetch(
-            self._LOOK_AT_ENTRIES if job.dry_run else self._LOCK_ENTRIES, job.user_id, movie_ids
-        )
+        earlier: list[ClaimRow] = []
+        if job.dry_run:
+            entries = await connection.fetch(self._LOOK_AT_ENTRIES, job.user_id, movie_ids)
+            found_before = await connection.fetch(self._EARLIER, job.import_id, movie_ids)
+            earlier = list(map(_claim_row, found_before))
+        else:
+            entries = await connection.fetch(self._LOCK_ENTRIES, job.user_id, movie_ids)
         return effects(
             rows,
             found,
             entries={row["movie_id"]: _entry(row) for row in entries},
             earlier=((row.claim.movie_id, row.claim) for row in earlier),
-            dry_run=job.dry_run,
             now=now,
         )
 
