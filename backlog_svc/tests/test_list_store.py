@@ -21,16 +21,17 @@ FIRST_MOVIE = 700_000
 
 _SEED = """
     INSERT INTO backlog.entries
-    SELECT 'reader-' || reader, $2 + movie, 'want_to_watch', '', nullif(movie % 11, 0), '{}',
+    SELECT $3, $2 + movie, 'want_to_watch', '', nullif(movie % 11, 0), '{}',
            $1::timestamptz - movie * interval '1 minute', $1, NULL, 'import'
-    FROM generate_series(1, 20) AS reader, generate_series(1, 1000) AS movie
+    FROM generate_series(1, 1000) AS movie
 """
 
 
 @pytest.fixture(scope="module")
 async def seeded(database: Database) -> Database:
     """Twenty readers of a thousand films each."""
-    await database.execute(_SEED, NOW, FIRST_MOVIE)
+    for reader in range(1, 21):
+        await database.execute(_SEED, NOW, FIRST_MOVIE, f"reader-{reader}")
     await database.execute("ANALYZE backlog.entries, backlog.films")
     return database
 
