@@ -1,5 +1,6 @@
 """Films from movie_svc: the only module of this service that knows its stub."""
 
+import math
 from collections.abc import Sequence
 from datetime import date
 from typing import Final
@@ -71,14 +72,18 @@ class Movies:
 def _facts(movie: movie_pb2.Movie) -> FilmFacts:
     return FilmFacts(
         movie_id=movie.id,
-        title=movie.title,
-        original_title=movie.original_title,
+        title=_text(movie.title),
+        original_title=_text(movie.original_title),
         release_date=_release_date(movie) if movie.HasField("release_date") else None,
         runtime_minutes=movie.runtime_minutes if movie.runtime_minutes > 0 else None,
         genre_ids=tuple(genre.id for genre in movie.genres),
-        popularity=movie.popularity,
+        popularity=movie.popularity if math.isfinite(movie.popularity) else None,
         provider_ids=tuple(provider.id for provider in movie.watch.subscription),
     )
+
+
+def _text(title: str) -> str:
+    return title.replace("\x00", "")  # PostgreSQL has no such character, and one film must not stop a batch
 
 
 def _release_date(movie: movie_pb2.Movie) -> date | None:

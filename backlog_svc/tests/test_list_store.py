@@ -21,16 +21,17 @@ FIRST_MOVIE = 700_000
 
 _SEED = """
     INSERT INTO backlog.entries
-    SELECT 'reader-' || reader, $2 + movie, 'want_to_watch', '', nullif(movie % 11, 0), '{}',
+    SELECT $3, $2 + movie, 'want_to_watch', '', nullif(movie % 11, 0), '{}',
            $1::timestamptz - movie * interval '1 minute', $1, NULL, 'import'
-    FROM generate_series(1, 20) AS reader, generate_series(1, 1000) AS movie
+    FROM generate_series(1, 1000) AS movie
 """
 
 
 @pytest.fixture(scope="module")
 async def seeded(database: Database) -> Database:
     """Twenty readers of a thousand films each."""
-    await database.execute(_SEED, NOW, FIRST_MOVIE)
+    for reader in range(1, 21):
+        await database.execute(_SEED, NOW, FIRST_MOVIE, f"reader-{reader}")
     await database.execute("ANALYZE backlog.entries, backlog.films")
     return database
 
@@ -142,6 +143,34 @@ async def test_the_longest_and_strangest_titles_make_page_tokens_still(
         assert isinstance(after.key, str)
         assert len(after.key) <= 50
     assert sorted(seen) == [film.movie_id for film in films]
+
+
+async def test_no_character_of_a_text_is_special_and_case_and_accents_are_not_minded(
+    store: EntryStore, lists: ListStore, film_store: FilmStore, somebody: Callable[[], str]
+) -> None:
+    user = somebody()
+    titles = ["100 % Wolf", "snake_case", "back\\slash", "$2", "a' OR TRUE --", "Ça c'est Straße", "NIÑO"]
+    films = [
+        FilmFacts(movie_id=FIRST_MOVIE + 70_000 + number, title=title) for number, title in enumerate(titles)
+    ]
+    await film_store.write(films, now=NOW)
+    await store.put_batch(user, [Draft(movie_id=film.movie_id) for film in films], now=NOW)
+    await store.put(user, Draft(movie_id=1, note="Père\nfouettard", tags=("à voir", "été")), now=NOW)
+
+    async def found(text: str) -> list[int]:
+        chosen = Filter(text=text)
+        page = await lists.page(user, chosen, Order.ADDED_ASC, after=None, size=20, fresh_since=NOW)
+        return [entry.movie_id for entry in page.entries]
+
+    for film in films:
+        assert await found(film.title) == [film.movie_id]
+        assert await found(film.title.swapcase()) == [film.movie_id]
+    for text, title in (("%", 0), ("_", 1), ("\\", 2), ("$", 3), ("'", 4), ("STRASSE", 5), ("nino", 6)):
+        assert films[title].movie_id in await found(text), text
+        assert len(await found(text)) == (2 if text == "'" else 1), text
+    for text in ("pere", "FOUET", "a voir", "ETE"):
+        assert await found(text) == [1], text
+    assert await found("fouettard a voir") == [], "a note and its tags are texts of their own"
 
 
 async def test_titles_and_providers_from_before_are_used_and_counted_as_lacking(

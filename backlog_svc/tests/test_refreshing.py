@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -89,6 +90,22 @@ async def test_a_new_entrys_film_gets_its_facts(
     assert alien["refresh_time"] == NOW
     assert (alien["folded_titles"], alien["sort_title"]) == ("alien\nalien", "alien")
     assert scripted.asked == [movie_pb2.BatchGetMoviesRequest(movie_ids=[348], locale=movie_pb2.Locale())]
+
+
+async def test_a_film_with_strange_facts_does_not_keep_others_from_theirs(
+    database: Database, scripted: ScriptedMovies, refreshing: Refreshing
+) -> None:
+    strange = movie_pb2.Movie(
+        id=11, title="a\x00b", original_title="\x00", popularity=math.nan, runtime_minutes=-5
+    )
+    strange.release_date.year, strange.release_date.month = 1999, 13
+    scripted.films[11] = strange
+    await add(database, 11, 348)
+    await refreshing.round()
+    kept = await row(database, 11)
+    assert (kept["title"], kept["original_title"], kept["popularity"]) == ("ab", "", None)
+    assert (kept["release_date"], kept["runtime_minutes"]) == (None, None)
+    assert (await row(database, 348))["title"] == "Alien"
 
 
 async def test_running_it_fetches_what_comes_in(
