@@ -7,16 +7,19 @@ from uuid import uuid4
 from backlog_svc.export_store import ExportStore
 from backlog_svc.exporting import Exporting
 from backlog_svc.film_store import FilmStore
+from backlog_svc.game_store import GameStore
 from backlog_svc.import_store import ImportStore
 from backlog_svc.importing import Importing
 from backlog_svc.list_store import ListStore
 from backlog_svc.listing import Listing
 from backlog_svc.lookups import Lookups
+from backlog_svc.match_store import MatchStore
 from backlog_svc.migrate import FOLDER, SCHEMA
 from backlog_svc.movies import Movies
 from backlog_svc.refreshing import Refreshing
 from backlog_svc.servicer import BacklogServicer
 from backlog_svc.settings import BacklogSettings
+from backlog_svc.stats_store import StatsStore
 from backlog_svc.store import EntryStore
 from backlog_svc.uploads import Uploads
 from mesh import logs
@@ -46,13 +49,15 @@ def service(
     lists = ListStore(database)
     lookups = Lookups(lists, FilmStore(database), movies, clock=clock)
     imports = ImportStore(database)
-    # The generated base answers what is not overridden with UNIMPLEMENTED; its stub calls those abstract.
-    servicer = BacklogServicer(  # type: ignore[abstract]
+    servicer = BacklogServicer(
         EntryStore(database),
         Listing(lists, lookups, clock=clock),
         imports=imports,
         uploads=Uploads(imports, clock=clock, new_id=uuid4, work_arrived=import_arrived or asyncio.Event()),
         exporting=Exporting(ExportStore(database), lookups, clock=clock),
+        matches=MatchStore(database),
+        games=GameStore(database),
+        stats=StatsStore(database),
         tokens=PageTokens(page_token_key),
         clock=clock,
     )

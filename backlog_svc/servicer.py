@@ -8,6 +8,8 @@ from typing import Any, TypeAlias
 import grpc
 
 from backlog_svc.exporting import Exporting
+from backlog_svc.game_messages import game_message, read_finished_game, read_game_query
+from backlog_svc.game_store import GameStore
 from backlog_svc.import_messages import (
     job_message,
     read_choices,
@@ -20,18 +22,30 @@ from backlog_svc.import_messages import (
 )
 from backlog_svc.import_store import ImportStore
 from backlog_svc.listing import Listing
+from backlog_svc.match_messages import (
+    match_message,
+    read_game_id,
+    read_game_seq,
+    read_match,
+    read_match_query,
+    read_watched_night,
+)
+from backlog_svc.match_store import MatchStore
 from backlog_svc.messages import (
     entry_message,
-    export_struct,
     list_message,
     read_batch,
     read_changes,
     read_draft,
     read_etag,
+    read_intersection,
     read_list_query,
     read_movie_ids,
     read_user_id,
 )
+from backlog_svc.personal_data import export_struct
+from backlog_svc.stats_messages import stats_message
+from backlog_svc.stats_store import StatsStore
 from backlog_svc.store import EntryStore
 from backlog_svc.uploads import Uploads
 from mesh.checks import Checks
@@ -53,6 +67,9 @@ class BacklogServicer(backlog_pb2_grpc.BacklogServiceServicer):
         imports: ImportStore,
         uploads: Uploads,
         exporting: Exporting,
+        matches: MatchStore,
+        games: GameStore,
+        stats: StatsStore,
         tokens: PageTokens,
         clock: Clock,
     ) -> None:
@@ -61,6 +78,9 @@ class BacklogServicer(backlog_pb2_grpc.BacklogServiceServicer):
         self._imports = imports
         self._uploads = uploads
         self._exporting = exporting
+        self._matches = matches
+        self._games = games
+        self._stats = stats
         self._tokens = tokens
         self._clock = clock
 
@@ -195,6 +215,107 @@ class BacklogServicer(backlog_pb2_grpc.BacklogServiceServicer):
             async for piece in file:
                 yield backlog_pb2.ExportEntriesResponse(data=piece.encode())
 
+    async def GetStats(
+        self, request: backlog_pb2.GetStatsRequest, _context: Context
+    ) -> backlog_pb2.GetStatsResponse:
+        """Gives somebody's backlog in numbers."""
+        checks = Checks()
+        user_id = read_user_id(checks, request.user_id)
+        checks.done()
+        return backlog_pb2.GetStatsResponse(stats=stats_message(await self._stats.count(user_id)))
+
+    async def IntersectBacklogs(
+        self, request: backlog_pb2.IntersectBacklogsRequest, _context: Context
+    ) -> backlog_pb2.IntersectBacklogsResponse:
+        """Gives the films that several people want."""
+        asked = read_intersection(Checks(), request)
+        wanted = await self._store.intersect(
+            asked.user_ids,
+            at_least=asked.at_least,
+            leave_out_watched=asked.leave_out_watched,
+            limit=asked.limit,
+        )
+        return backlog_pb2.IntersectBacklogsResponse(
+            movies=[
+                backlog_pb2.IntersectBacklogsResponse.WantedMovie(movie_id=movie_id, wanted_by=people)
+                for movie_id, people in wanted
+            ]
+        )
+
+    async def RecordMatch(
+        self, request: backlog_pb2.RecordMatchRequest, _context: Context
+    ) -> backlog_pb2.RecordMatchResponse:
+        """Keeps a match for good."""
+        checks = Checks()
+        match = read_match(checks, "match", request.match)
+        game_seq = read_game_seq(checks, "game_seq", request.game_seq)
+        checks.done()
+        recorded = await self._matches.record(match, game_seq=game_seq)
+        return backlog_pb2.RecordMatchResponse(recorded=recorded)
+
+    async def WithdrawMatch(
+        self, request: backlog_pb2.WithdrawMatchRequest, _context: Context
+    ) -> backlog_pb2.WithdrawMatchResponse:
+        """Takes a match back."""
+        checks = Checks()
+        game_id = read_game_id(checks, "game_id", request.game_id)
+        movie_id = checks.movie_id("movie_id", request.movie_id)
+        game_seq = read_game_seq(checks, "game_seq", request.game_seq)
+        checks.done()
+        withdrawn = await self._matches.withdraw(game_id, movie_id, game_seq=game_seq)
+        return backlog_pb2.WithdrawMatchResponse(withdrawn=withdrawn)
+
+    async def ListMatches(
+        self, request: backlog_pb2.ListMatchesRequest, _context: Context
+    ) -> backlog_pb2.ListMatchesResponse:
+        """Gives a page of somebody's movie nights."""
+        query = read_match_query(Checks(), request, tokens=self._tokens)
+        page = await self._matches.page(query.user_id, after=query.after, size=query.page_size)
+        return backlog_pb2.ListMatchesResponse(
+            matches=map(match_message, page.matches),
+            next_page_token=query.token_for(page.next, self._tokens),
+            total_size=page.total_size,
+        )
+
+    async def MarkMatchWatched(
+        self, request: backlog_pb2.MarkMatchWatchedRequest, _context: Context
+    ) -> backlog_pb2.MarkMatchWatchedResponse:
+        """Moves the film of a movie night to watched, for all who were there."""
+        now = self._clock()
+        night = read_watched_night(Checks(), request, now=now)
+        watched = await self._matches.mark_watched(
+            night.game_id, night.movie_id, said_by=night.user_id, watch_time=night.watch_time, now=now
+        )
+        entries = await self._store.of_movies(night.user_id, [night.movie_id])
+        return backlog_pb2.MarkMatchWatchedResponse(
+            match=match_message(watched.match),
+            entry=entry_message(entries[0]) if entries else None,
+            moved=watched.moved,
+        )
+
+    async def RecordGame(
+        self, request: backlog_pb2.RecordGameRequest, _context: Context
+    ) -> backlog_pb2.RecordGameResponse:
+        """Keeps a finished game's summary for good."""
+        checks = Checks()
+        game = read_finished_game(checks, "game", request.game)
+        game_seq = read_game_seq(checks, "game_seq", request.game_seq)
+        checks.done()
+        recorded = await self._games.record(game, game_seq=game_seq)
+        return backlog_pb2.RecordGameResponse(recorded=recorded)
+
+    async def ListGames(
+        self, request: backlog_pb2.ListGamesRequest, _context: Context
+    ) -> backlog_pb2.ListGamesResponse:
+        """Gives a page of the games somebody has played."""
+        query = read_game_query(Checks(), request, tokens=self._tokens)
+        page = await self._games.page(query.user_id, after=query.after, size=query.page_size)
+        return backlog_pb2.ListGamesResponse(
+            games=map(game_message, page.games),
+            next_page_token=query.token_for(page.next, self._tokens),
+            total_size=page.total_size,
+        )
+
     async def EraseUser(
         self, request: backlog_pb2.EraseUserRequest, _context: Context
     ) -> backlog_pb2.EraseUserResponse:
@@ -202,8 +323,10 @@ class BacklogServicer(backlog_pb2_grpc.BacklogServiceServicer):
         checks = Checks()
         user_id = read_user_id(checks, request.user_id)
         checks.done()
-        # First the imports: they still write entries.
+        # First imports and movie nights: they still write entries.
         await self._imports.erase(user_id)
+        await self._matches.erase(user_id)
+        await self._games.erase(user_id)
         return backlog_pb2.EraseUserResponse(erased_entries=await self._store.erase(user_id))
 
     async def ExportUser(
@@ -213,8 +336,13 @@ class BacklogServicer(backlog_pb2_grpc.BacklogServiceServicer):
         checks = Checks()
         user_id = read_user_id(checks, request.user_id)
         checks.done()
-        everything = await self._store.everything(user_id)
         # Thousands of entries take a second to render: not on the loop that answers everybody else.
-        jobs = [job_message(job) for job in await self._imports.of_person(user_id)]
-        data = await asyncio.to_thread(export_struct, everything, imports=jobs)
+        data = await asyncio.to_thread(
+            export_struct,
+            user_id,
+            entries=await self._store.everything(user_id),
+            matches=await self._matches.everything(user_id),
+            games=await self._games.everything(user_id),
+            imports=[job_message(job) for job in await self._imports.of_person(user_id)],
+        )
         return backlog_pb2.ExportUserResponse(data=data)

@@ -254,7 +254,7 @@ def services(
         Service(
             descriptor=library_pb2.DESCRIPTOR.services_by_name["LibraryService"],
             add=library_pb2_grpc.add_LibraryServiceServicer_to_server,
-            servicer=LibraryServicer(library, files=files, preferences=store),  # type: ignore[abstract]
+            servicer=LibraryServicer(library, files=files, preferences=store, clock=clock),
             probes={
                 **postgresql,
                 "backlog_svc": serving_probe(backlogs, _BACKLOGS),

@@ -9,11 +9,15 @@ from uuid import UUID
 import grpc
 from google.api import httpbody_pb2
 
+from gateway import stats_chart, stats_picture
 from gateway.account_servicer import user_id_of
 from gateway.accounts import Preferences
 from gateway.backlog_files import LARGEST_EXPORT_BYTES, LARGEST_MESSAGE_BYTES, BacklogFiles
-from gateway.library import Library
+from gateway.chart_words import words_for
+from gateway.library import Library, MovieNights
+from gateway.stats_messages import figures_of
 from mesh.checks import Checks
+from mesh.clock import Clock
 from mesh.identity import Identity, caller
 from mesh.locale import requested_locale
 from popcorn.backlog.v1 import backlog_pb2
@@ -46,11 +50,14 @@ class PreferenceStore(Protocol):
 class LibraryServicer(library_pb2_grpc.LibraryServiceServicer):
     """Films and the caller's backlog, composed."""
 
-    def __init__(self, library: Library, *, files: BacklogFiles, preferences: PreferenceStore) -> None:
-        """Take what asks the other services, and what knows the accounts' own language and region."""
+    def __init__(
+        self, library: Library, *, files: BacklogFiles, preferences: PreferenceStore, clock: Clock
+    ) -> None:
+        """Take what asks the other services, what knows the accounts' language and region, and a clock."""
         self._library = library
         self._files = files
         self._preferences = preferences
+        self._clock = clock
 
     async def GetMovie(
         self, request: library_pb2.GetMovieRequest, context: _Context
@@ -393,6 +400,68 @@ class LibraryServicer(library_pb2_grpc.LibraryServiceServicer):
             body = httpbody_pb2.HttpBody(content_type=content_type, data=piece)
             yield library_pb2.DownloadBacklogResponse(file=body)
 
+    async def GetBacklogStats(
+        self, _request: library_pb2.GetBacklogStatsRequest, _context: _Context
+    ) -> library_pb2.GetBacklogStatsResponse:
+        """Return the caller's backlog in numbers."""
+        return library_pb2.GetBacklogStatsResponse(stats=await self._library.stats(caller().user_id))
+
+    async def GetBacklogStatsChart(
+        self, _request: library_pb2.GetBacklogStatsChartRequest, context: _Context
+    ) -> library_pb2.GetBacklogStatsChartResponse:
+        """Return the caller's backlog in numbers, as a picture."""
+        who = caller()
+        stats, genres, reader = await self._library.stats_and_genres(who.user_id, self._reader(who, context))
+        picture = stats_chart.draw(
+            figures_of(stats, genres.genres),
+            words_for(reader.languages),
+            today=self._clock().date(),
+            notice=genres.attribution.tmdb,
+        )
+        return library_pb2.GetBacklogStatsChartResponse(
+            chart=httpbody_pb2.HttpBody(
+                content_type=stats_picture.CONTENT_TYPE, data=stats_picture.svg(picture)
+            )
+        )
+
+    async def ListMovieNights(
+        self, request: library_pb2.ListMovieNightsRequest, context: _Context
+    ) -> library_pb2.ListMovieNightsResponse:
+        """Return what was matched, when and with whom, films included."""
+        checks = Checks()
+        page_size, page_token = _paging(checks, request, most=100)
+        checks.done()
+        who = caller()
+        page = await self._library.movie_nights(
+            backlog_pb2.ListMatchesRequest(user_id=who.user_id, page_size=page_size, page_token=page_token),
+            self._reader(who, context),
+        )
+        return library_pb2.ListMovieNightsResponse(
+            movie_nights=_movie_nights(page, who),
+            next_page_token=page.matches.next_page_token,
+            total_size=page.matches.total_size,
+            attribution=None if page.films is None else page.films.attribution,
+        )
+
+    async def MarkMovieNightWatched(
+        self, request: library_pb2.MarkMovieNightWatchedRequest, _context: _Context
+    ) -> library_pb2.MarkMovieNightWatchedResponse:
+        """Move the film of a movie night to watched for all who were there."""
+        checks = Checks()
+        asked = backlog_pb2.MarkMatchWatchedRequest(
+            user_id=caller().user_id,
+            game_id=checks.text("game_id", request.game_id, shortest=1, longest=64),
+            movie_id=checks.movie_id("movie_id", request.movie_id),
+            watch_time=request.watch_time if request.HasField("watch_time") else None,
+        )
+        checks.done()
+        done = await self._library.mark_watched(asked)
+        return library_pb2.MarkMovieNightWatchedResponse(
+            match=_as_seen_by(caller(), done.match),
+            entry=done.entry if done.HasField("entry") else None,
+            moved=done.moved,
+        )
+
     async def _reader(self, who: Identity, context: _Context) -> movie_pb2.Locale:
         """Return who reads: what the call says, then what the account says, then nothing."""
         asked = requested_locale(context)
@@ -507,6 +576,31 @@ def _check_film_filters(checks: Checks, request: library_pb2.ListBacklogRequest)
         "INVALID_DECADE",
         "Must be the first year of a decade, such as 1990, or 0 for any.",
     )
+
+
+def _movie_nights(page: MovieNights, who: Identity) -> list[library_pb2.MovieNight]:
+    """Return movie nights with their films, or why a film is missing."""
+    films = _films(page.films)
+    causes = {} if page.films is None else {film.movie_id: film.cause for film in page.films.missing}
+    return [
+        library_pb2.MovieNight(match=_as_seen_by(who, match), movie=films[match.movie_id])
+        if match.movie_id in films
+        else library_pb2.MovieNight(
+            match=_as_seen_by(who, match),
+            movie_missing=causes.get(match.movie_id, movie_pb2.MissingMovie.CAUSE_UNAVAILABLE),
+        )
+        for match in page.matches.matches
+    ]
+
+
+def _as_seen_by(who: Identity, match: backlog_pb2.Match) -> backlog_pb2.Match:
+    """Return a match in which other people are names only."""
+    seen = backlog_pb2.Match()
+    seen.CopyFrom(match)
+    for participant in seen.participants:
+        if participant.user_id != who.user_id:
+            participant.ClearField("user_id")
+    return seen
 
 
 def _items(

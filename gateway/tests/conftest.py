@@ -275,6 +275,30 @@ class ScriptedBacklogs(backlog_pb2_grpc.BacklogServiceServicer):
         self.pieces: list[backlog_pb2.StartImportRequest] = []
         self.file: list[bytes | Exception] = []
         self.failing: dict[str, Exception] = {}
+        self.matches: list[backlog_pb2.Match] = []
+        self.stats = backlog_pb2.Stats()
+
+    async def GetStats(
+        self, request: backlog_pb2.GetStatsRequest, context: object
+    ) -> backlog_pb2.GetStatsResponse:
+        await self.script.note(request)
+        return backlog_pb2.GetStatsResponse(stats=self.stats)
+
+    async def ListMatches(
+        self, request: backlog_pb2.ListMatchesRequest, context: object
+    ) -> backlog_pb2.ListMatchesResponse:
+        await self.script.note(request)
+        return backlog_pb2.ListMatchesResponse(
+            matches=self.matches, next_page_token="more", total_size=len(self.matches)
+        )
+
+    async def MarkMatchWatched(
+        self, request: backlog_pb2.MarkMatchWatchedRequest, context: object
+    ) -> backlog_pb2.MarkMatchWatchedResponse:
+        await self.script.note(request)
+        return backlog_pb2.MarkMatchWatchedResponse(
+            match=self.matches[0], entry=self.entries.get(request.movie_id), moved=2
+        )
 
     async def PutEntry(
         self, request: backlog_pb2.PutEntryRequest, context: object
@@ -589,6 +613,8 @@ def restored(the_world: World) -> World:
     the_world.backlogs.script = Script()
     the_world.people.script = Script()
     the_world.backlogs.entries = {}
+    the_world.backlogs.matches = []
+    the_world.backlogs.stats = backlog_pb2.Stats()
     return the_world
 
 

@@ -520,7 +520,12 @@ async def test_everybody_is_asked_about_as_themselves(world: World, somebody: Su
         ("PutBacklogEntry", Put(movie_id=1)),
         ("UpdateBacklogEntry", library_pb2.UpdateBacklogEntryRequest(movie_id=1)),
         ("RemoveBacklogEntry", library_pb2.RemoveBacklogEntryRequest(movie_id=1)),
+        ("GetBacklogStats", library_pb2.GetBacklogStatsRequest()),
+        ("GetBacklogStatsChart", library_pb2.GetBacklogStatsChartRequest()),
+        ("ListMovieNights", library_pb2.ListMovieNightsRequest()),
+        ("MarkMovieNightWatched", library_pb2.MarkMovieNightWatchedRequest(game_id="g", movie_id=1)),
     ]
+    world.backlogs.matches = [backlog_pb2.Match(game_id="g", movie_id=1)]
     for _ in range(2):
         signed_in = await world.sign_in(somebody())
         world.backlogs.script.asked.clear()

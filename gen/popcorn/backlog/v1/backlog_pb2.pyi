@@ -947,7 +947,7 @@ class Stats(_message.Message):
 
     @_typing.final
     class MonthCount(_message.Message):
-        """How many films were watched in a month."""
+        """How many films were watched in a month, by UTC."""
 
         DESCRIPTOR: _descriptor.Descriptor
 
@@ -973,21 +973,59 @@ class Stats(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class RuntimeCount(_message.Message):
+        """How many watched films of a length."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        FROM_MINUTES_FIELD_NUMBER: _builtins.int
+        BELOW_MINUTES_FIELD_NUMBER: _builtins.int
+        COUNT_FIELD_NUMBER: _builtins.int
+        from_minutes: _builtins.int
+        """The shortest of them, in minutes."""
+        below_minutes: _builtins.int
+        """All of them are shorter than this, in minutes. 0 for the last span, which has no end."""
+        count: _builtins.int
+        """How many watched films are so long."""
+        def __init__(
+            self,
+            *,
+            from_minutes: _builtins.int = ...,
+            below_minutes: _builtins.int = ...,
+            count: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["below_minutes", b"below_minutes", "count", b"count", "from_minutes", b"from_minutes"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     STATUSES_FIELD_NUMBER: _builtins.int
     GENRES_FIELD_NUMBER: _builtins.int
     DECADES_FIELD_NUMBER: _builtins.int
     RATINGS_FIELD_NUMBER: _builtins.int
     MONTHS_FIELD_NUMBER: _builtins.int
     WATCHED_MINUTES_FIELD_NUMBER: _builtins.int
+    RUNTIMES_FIELD_NUMBER: _builtins.int
+    WITHOUT_GENRE_FIELD_NUMBER: _builtins.int
+    WITHOUT_DECADE_FIELD_NUMBER: _builtins.int
+    WITHOUT_RUNTIME_FIELD_NUMBER: _builtins.int
     watched_minutes: _builtins.int
     """How long all watched films are together, in minutes, as far as known."""
+    without_genre: _builtins.int
+    """How many watched films are in no genre here: what they are is not known, or not known yet."""
+    without_decade: _builtins.int
+    """How many watched films are in no decade here."""
+    without_runtime: _builtins.int
+    """How many watched films are in no span of length here."""
     @_builtins.property
     def statuses(self) -> _containers.RepeatedCompositeFieldContainer[Global___Stats.StatusCount]:
-        """Entries by status."""
+        """Entries by status, all four, in the enum's order."""
 
     @_builtins.property
     def genres(self) -> _containers.RepeatedCompositeFieldContainer[Global___Stats.GenreCount]:
-        """Watched films by genre, the most frequent first."""
+        """Watched films by genre, the most frequent first, then by id. A film counts in each of its genres."""
 
     @_builtins.property
     def decades(self) -> _containers.RepeatedCompositeFieldContainer[Global___Stats.DecadeCount]:
@@ -999,7 +1037,11 @@ class Stats(_message.Message):
 
     @_builtins.property
     def months(self) -> _containers.RepeatedCompositeFieldContainer[Global___Stats.MonthCount]:
-        """Watched films by month, the earliest first."""
+        """Watched films by month, the earliest first. Months without any are left out."""
+
+    @_builtins.property
+    def runtimes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Stats.RuntimeCount]:
+        """Watched films by length: all spans, the shortest first."""
 
     def __init__(
         self,
@@ -1010,10 +1052,14 @@ class Stats(_message.Message):
         ratings: _abc.Iterable[Global___Stats.RatingCount] | None = ...,
         months: _abc.Iterable[Global___Stats.MonthCount] | None = ...,
         watched_minutes: _builtins.int = ...,
+        runtimes: _abc.Iterable[Global___Stats.RuntimeCount] | None = ...,
+        without_genre: _builtins.int = ...,
+        without_decade: _builtins.int = ...,
+        without_runtime: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["decades", b"decades", "genres", b"genres", "months", b"months", "ratings", b"ratings", "statuses", b"statuses", "watched_minutes", b"watched_minutes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decades", b"decades", "genres", b"genres", "months", b"months", "ratings", b"ratings", "runtimes", b"runtimes", "statuses", b"statuses", "watched_minutes", b"watched_minutes", "without_decade", b"without_decade", "without_genre", b"without_genre", "without_runtime", b"without_runtime"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1141,19 +1187,23 @@ class Match(_message.Message):
 
         USER_ID_FIELD_NUMBER: _builtins.int
         DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+        GUEST_FIELD_NUMBER: _builtins.int
         user_id: _builtins.str
         """Their user id. Empty once they have deleted their account."""
         display_name: _builtins.str
         """The name they played under. Empty once they have deleted their account."""
+        guest: _builtins.bool
+        """Whether they played as a guest: a guest has no backlog."""
         def __init__(
             self,
             *,
             user_id: _builtins.str = ...,
             display_name: _builtins.str = ...,
+            guest: _builtins.bool = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "user_id", b"user_id"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "guest", b"guest", "user_id", b"user_id"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1162,6 +1212,7 @@ class Match(_message.Message):
     MOVIE_ID_FIELD_NUMBER: _builtins.int
     MATCH_TIME_FIELD_NUMBER: _builtins.int
     PARTICIPANTS_FIELD_NUMBER: _builtins.int
+    WATCH_TIME_FIELD_NUMBER: _builtins.int
     game_id: _builtins.str
     """The game's id: a room's code is used again one day, its id is not."""
     game_name: _builtins.str
@@ -1176,6 +1227,10 @@ class Match(_message.Message):
     def participants(self) -> _containers.RepeatedCompositeFieldContainer[Global___Match.Participant]:
         """Who was there."""
 
+    @_builtins.property
+    def watch_time(self) -> _timestamp_pb2.Timestamp:
+        """When they watched it, as the first of them said. Absent until then, and ignored in requests."""
+
     def __init__(
         self,
         *,
@@ -1184,10 +1239,11 @@ class Match(_message.Message):
         movie_id: _builtins.int = ...,
         match_time: _timestamp_pb2.Timestamp | None = ...,
         participants: _abc.Iterable[Global___Match.Participant] | None = ...,
+        watch_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["match_time", b"match_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["match_time", b"match_time", "watch_time", b"watch_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["game_id", b"game_id", "game_name", b"game_name", "match_time", b"match_time", "movie_id", b"movie_id", "participants", b"participants"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["game_id", b"game_id", "game_name", b"game_name", "match_time", b"match_time", "movie_id", b"movie_id", "participants", b"participants", "watch_time", b"watch_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1200,18 +1256,24 @@ class RecordMatchRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MATCH_FIELD_NUMBER: _builtins.int
+    GAME_SEQ_FIELD_NUMBER: _builtins.int
+    game_seq: _builtins.int
+    """The number of the game's event that made the match. What the game says about the same film with a higher number
+    replaces this, what it said with a lower one comes late and is ignored. 0 counts as the lowest.
+    """
     @_builtins.property
     def match(self) -> Global___Match:
-        """The match, with 1 to 20 participants."""
+        """The match, with 1 to 20 participants, each user once. Somebody who has deleted their account comes without id and name."""
 
     def __init__(
         self,
         *,
         match: Global___Match | None = ...,
+        game_seq: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["match", b"match"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["match", b"match"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["game_seq", b"game_seq", "match", b"match"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1225,7 +1287,7 @@ class RecordMatchResponse(_message.Message):
 
     RECORDED_FIELD_NUMBER: _builtins.int
     recorded: _builtins.bool
-    """Whether it was new."""
+    """Whether it changed anything: false for one that is there already, or that came too late."""
     def __init__(
         self,
         *,
@@ -1238,6 +1300,398 @@ class RecordMatchResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RecordMatchResponse: _TypeAlias = RecordMatchResponse  # noqa: Y015
+
+@_typing.final
+class WithdrawMatchRequest(_message.Message):
+    """Takes a match back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GAME_ID_FIELD_NUMBER: _builtins.int
+    MOVIE_ID_FIELD_NUMBER: _builtins.int
+    GAME_SEQ_FIELD_NUMBER: _builtins.int
+    game_id: _builtins.str
+    """The game's id."""
+    movie_id: _builtins.int
+    """TMDB's id of the film."""
+    game_seq: _builtins.int
+    """The number of the game's event that took it back; see RecordMatchRequest."""
+    def __init__(
+        self,
+        *,
+        game_id: _builtins.str = ...,
+        movie_id: _builtins.int = ...,
+        game_seq: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["game_id", b"game_id", "game_seq", b"game_seq", "movie_id", b"movie_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithdrawMatchRequest: _TypeAlias = WithdrawMatchRequest  # noqa: Y015
+
+@_typing.final
+class WithdrawMatchResponse(_message.Message):
+    """What was done."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WITHDRAWN_FIELD_NUMBER: _builtins.int
+    withdrawn: _builtins.bool
+    """Whether there was a movie night to take away: false when there was none, when it has been watched, or when this
+    came too late.
+    """
+    def __init__(
+        self,
+        *,
+        withdrawn: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["withdrawn", b"withdrawn"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithdrawMatchResponse: _TypeAlias = WithdrawMatchResponse  # noqa: Y015
+
+@_typing.final
+class MarkMatchWatchedRequest(_message.Message):
+    """Says that a film was watched."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    GAME_ID_FIELD_NUMBER: _builtins.int
+    MOVIE_ID_FIELD_NUMBER: _builtins.int
+    WATCH_TIME_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """Who says so: a user id."""
+    game_id: _builtins.str
+    """The game's id."""
+    movie_id: _builtins.int
+    """TMDB's id of the film."""
+    @_builtins.property
+    def watch_time(self) -> _timestamp_pb2.Timestamp:
+        """When they watched it, not in the future. Left out: now."""
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        game_id: _builtins.str = ...,
+        movie_id: _builtins.int = ...,
+        watch_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["watch_time", b"watch_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["game_id", b"game_id", "movie_id", b"movie_id", "user_id", b"user_id", "watch_time", b"watch_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MarkMatchWatchedRequest: _TypeAlias = MarkMatchWatchedRequest  # noqa: Y015
+
+@_typing.final
+class MarkMatchWatchedResponse(_message.Message):
+    """What was done."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MATCH_FIELD_NUMBER: _builtins.int
+    ENTRY_FIELD_NUMBER: _builtins.int
+    MOVED_FIELD_NUMBER: _builtins.int
+    moved: _builtins.int
+    """How many people's entries were moved or added just now."""
+    @_builtins.property
+    def match(self) -> Global___Match:
+        """The match as it is now."""
+
+    @_builtins.property
+    def entry(self) -> Global___Entry:
+        """The entry of `user_id` for the film as it is now. Absent when they have removed it since it was moved."""
+
+    def __init__(
+        self,
+        *,
+        match: Global___Match | None = ...,
+        entry: Global___Entry | None = ...,
+        moved: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "match", b"match"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "match", b"match", "moved", b"moved"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MarkMatchWatchedResponse: _TypeAlias = MarkMatchWatchedResponse  # noqa: Y015
+
+@_typing.final
+class FinishedGame(_message.Message):
+    """A finished game."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Player(_message.Message):
+        """Somebody who played."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        USER_ID_FIELD_NUMBER: _builtins.int
+        DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+        GUEST_FIELD_NUMBER: _builtins.int
+        SWIPES_FIELD_NUMBER: _builtins.int
+        LIKED_PERCENT_FIELD_NUMBER: _builtins.int
+        WITH_MAJORITY_PERCENT_FIELD_NUMBER: _builtins.int
+        user_id: _builtins.str
+        """Their user id. Empty once they have deleted their account."""
+        display_name: _builtins.str
+        """The name they played under. Empty once they have deleted their account."""
+        guest: _builtins.bool
+        """Whether they played as a guest."""
+        swipes: _builtins.int
+        """How many cards they swiped."""
+        liked_percent: _builtins.int
+        """How many percent of those they liked, 0 to 100."""
+        with_majority_percent: _builtins.int
+        """How many percent of their verdicts were those of most, 0 to 100."""
+        def __init__(
+            self,
+            *,
+            user_id: _builtins.str = ...,
+            display_name: _builtins.str = ...,
+            guest: _builtins.bool = ...,
+            swipes: _builtins.int = ...,
+            liked_percent: _builtins.int = ...,
+            with_majority_percent: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "guest", b"guest", "liked_percent", b"liked_percent", "swipes", b"swipes", "user_id", b"user_id", "with_majority_percent", b"with_majority_percent"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class NearMiss(_message.Message):
+        """A film that nearly matched."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        MOVIE_ID_FIELD_NUMBER: _builtins.int
+        PERCENT_FIELD_NUMBER: _builtins.int
+        movie_id: _builtins.int
+        """TMDB's id of the film."""
+        percent: _builtins.int
+        """How many percent of the players like it, 0 to 100."""
+        def __init__(
+            self,
+            *,
+            movie_id: _builtins.int = ...,
+            percent: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["movie_id", b"movie_id", "percent", b"percent"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class GenreTaste(_message.Message):
+        """What the group thinks of a genre."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        GENRE_ID_FIELD_NUMBER: _builtins.int
+        SWIPES_FIELD_NUMBER: _builtins.int
+        LIKES_FIELD_NUMBER: _builtins.int
+        genre_id: _builtins.int
+        """TMDB's genre id."""
+        swipes: _builtins.int
+        """How often one of them swiped a film of it."""
+        likes: _builtins.int
+        """How many of these were likes."""
+        def __init__(
+            self,
+            *,
+            genre_id: _builtins.int = ...,
+            swipes: _builtins.int = ...,
+            likes: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["genre_id", b"genre_id", "likes", b"likes", "swipes", b"swipes"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    GAME_ID_FIELD_NUMBER: _builtins.int
+    GAME_NAME_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    PLAYERS_FIELD_NUMBER: _builtins.int
+    MATCHED_MOVIE_IDS_FIELD_NUMBER: _builtins.int
+    NEAR_MISSES_FIELD_NUMBER: _builtins.int
+    GENRES_FIELD_NUMBER: _builtins.int
+    game_id: _builtins.str
+    """The game's id."""
+    game_name: _builtins.str
+    """The game's name."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was started."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """When it ended."""
+
+    @_builtins.property
+    def players(self) -> _containers.RepeatedCompositeFieldContainer[Global___FinishedGame.Player]:
+        """Who played, 1 to 20, each user once. Somebody who has deleted their account comes without id and name."""
+
+    @_builtins.property
+    def matched_movie_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The films whose matches stood at the end, the first first. At most 500."""
+
+    @_builtins.property
+    def near_misses(self) -> _containers.RepeatedCompositeFieldContainer[Global___FinishedGame.NearMiss]:
+        """The best of the rest, the nearest first. At most 500."""
+
+    @_builtins.property
+    def genres(self) -> _containers.RepeatedCompositeFieldContainer[Global___FinishedGame.GenreTaste]:
+        """The group's taste by genre. At most 100."""
+
+    def __init__(
+        self,
+        *,
+        game_id: _builtins.str = ...,
+        game_name: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        players: _abc.Iterable[Global___FinishedGame.Player] | None = ...,
+        matched_movie_ids: _abc.Iterable[_builtins.int] | None = ...,
+        near_misses: _abc.Iterable[Global___FinishedGame.NearMiss] | None = ...,
+        genres: _abc.Iterable[Global___FinishedGame.GenreTaste] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "game_id", b"game_id", "game_name", b"game_name", "genres", b"genres", "matched_movie_ids", b"matched_movie_ids", "near_misses", b"near_misses", "players", b"players", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FinishedGame: _TypeAlias = FinishedGame  # noqa: Y015
+
+@_typing.final
+class RecordGameRequest(_message.Message):
+    """Keeps a finished game."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GAME_FIELD_NUMBER: _builtins.int
+    GAME_SEQ_FIELD_NUMBER: _builtins.int
+    game_seq: _builtins.int
+    """The number of the game's last event that this summary knows. A summary with a higher number replaces this one, one
+    with a lower number comes late and is ignored. 0 counts as the lowest.
+    """
+    @_builtins.property
+    def game(self) -> Global___FinishedGame:
+        """The game."""
+
+    def __init__(
+        self,
+        *,
+        game: Global___FinishedGame | None = ...,
+        game_seq: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["game", b"game"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["game", b"game", "game_seq", b"game_seq"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordGameRequest: _TypeAlias = RecordGameRequest  # noqa: Y015
+
+@_typing.final
+class RecordGameResponse(_message.Message):
+    """What was done."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORDED_FIELD_NUMBER: _builtins.int
+    recorded: _builtins.bool
+    """Whether it changed anything: false for one that is there already, or that came too late."""
+    def __init__(
+        self,
+        *,
+        recorded: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["recorded", b"recorded"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordGameResponse: _TypeAlias = RecordGameResponse  # noqa: Y015
+
+@_typing.final
+class ListGamesRequest(_message.Message):
+    """Asks for the games somebody has played."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """Whose: a user id."""
+    page_size: _builtins.int
+    """How many at most. 0 means 20; more than 100 means 100."""
+    page_token: _builtins.str
+    """Where to go on, from `next_page_token`. Empty means from the start."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListGamesRequest: _TypeAlias = ListGamesRequest  # noqa: Y015
+
+@_typing.final
+class ListGamesResponse(_message.Message):
+    """The games somebody has played."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GAMES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    TOTAL_SIZE_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """For the next page. Empty on the last."""
+    total_size: _builtins.int
+    """How many there are over all pages."""
+    @_builtins.property
+    def games(self) -> _containers.RepeatedCompositeFieldContainer[Global___FinishedGame]:
+        """The latest first."""
+
+    def __init__(
+        self,
+        *,
+        games: _abc.Iterable[Global___FinishedGame] | None = ...,
+        next_page_token: _builtins.str = ...,
+        total_size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["games", b"games", "next_page_token", b"next_page_token", "total_size", b"total_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListGamesResponse: _TypeAlias = ListGamesResponse  # noqa: Y015
 
 @_typing.final
 class ListMatchesRequest(_message.Message):
@@ -1885,7 +2339,9 @@ class ExportUserResponse(_message.Message):
     DATA_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def data(self) -> _struct_pb2.Struct:
-        """`{"entries": [...], "movieNights": [...], "imports": [...]}`, each in the JSON of this contract's messages."""
+        """`{"entries": [...], "movieNights": [...], "games": [...], "imports": [...]}`, each in the JSON of this contract's
+        messages. Other people are there by name alone.
+        """
 
     def __init__(
         self,

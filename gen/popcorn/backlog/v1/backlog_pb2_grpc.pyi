@@ -66,9 +66,29 @@ class BacklogServiceStub:
     IntersectBacklogs: _grpc.UnaryUnaryMultiCallable[_backlog_pb2.IntersectBacklogsRequest, _backlog_pb2.IntersectBacklogsResponse]
     """Films that several people want to watch, those wanted by most first: the deck of a game."""
     RecordMatch: _grpc.UnaryUnaryMultiCallable[_backlog_pb2.RecordMatchRequest, _backlog_pb2.RecordMatchResponse]
-    """Keeps a match for good. The same game and film twice is one movie night."""
+    """Keeps a match for good. The same game and film twice is one movie night. With `game_seq` whatever the game tells of
+    a film may come twice, late, or in another order: what it told last holds.
+    """
+    WithdrawMatch: _grpc.UnaryUnaryMultiCallable[_backlog_pb2.WithdrawMatchRequest, _backlog_pb2.WithdrawMatchResponse]
+    """Takes a match back that the game has taken back: it is nobody's movie night any more. One that has been watched
+    stays: that cannot be undone. Withdrawing what was never recorded is fine, and holds against a recording that comes
+    late.
+    """
     ListMatches: _grpc.UnaryUnaryMultiCallable[_backlog_pb2.ListMatchesRequest, _backlog_pb2.ListMatchesResponse]
     """Somebody's movie nights, the latest first."""
+    MarkMatchWatched: _grpc.UnaryUnaryMultiCallable[_backlog_pb2.MarkMatchWatchedRequest, _backlog_pb2.MarkMatchWatchedResponse]
+    """"We watched it": moves the film to ENTRY_STATUS_WATCHED in the backlog of everybody who was there, still has an
+    account, and has not watched it before. What they had written down (rating, note, tags) stays; who had no entry gets
+    one with ENTRY_SOURCE_MOVIE_NIGHT. Each participant is moved once: doing it again changes nothing, even for somebody
+    who has changed or removed the entry since. Guests have no backlog and are left out; one who has an account by
+    now is moved when they say so themselves. NOT_FOUND (MOVIE_NIGHT_NOT_FOUND) unless `user_id` was there.
+    """
+    RecordGame: _grpc.UnaryUnaryMultiCallable[_backlog_pb2.RecordGameRequest, _backlog_pb2.RecordGameResponse]
+    """Keeps a finished game's summary for good. The same game twice is one; of two with different `game_seq` the later
+    holds.
+    """
+    ListGames: _grpc.UnaryUnaryMultiCallable[_backlog_pb2.ListGamesRequest, _backlog_pb2.ListGamesResponse]
+    """The finished games somebody has played, the latest first."""
     StartImport: _grpc.StreamUnaryMultiCallable[_backlog_pb2.StartImportRequest, _backlog_pb2.StartImportResponse]
     """Takes in a file with a list of films, in pieces. It is read and put down whole before this answers; then a job works
     through it, on any replica, and survives the loss of each. A film is found by TMDB's id, else by IMDb's, else by
@@ -90,7 +110,9 @@ class BacklogServiceStub:
     ExportEntries: _grpc.UnaryStreamMultiCallable[_backlog_pb2.ExportEntriesRequest, _backlog_pb2.ExportEntriesResponse]
     """Somebody's backlog as a file, in pieces of some 64 KiB."""
     EraseUser: _grpc.UnaryUnaryMultiCallable[_backlog_pb2.EraseUserRequest, _backlog_pb2.EraseUserResponse]
-    """Erases everything kept about a person. Movie nights stay for the others, without the name. Erasing twice is fine."""
+    """Erases everything kept about a person. Movie nights and games stay for the others, without the name; those that
+    nobody is left of go, too. Erasing twice is fine.
+    """
     ExportUser: _grpc.UnaryUnaryMultiCallable[_backlog_pb2.ExportUserRequest, _backlog_pb2.ExportUserResponse]
     """Everything that is held about a person."""
 
@@ -130,9 +152,29 @@ class BacklogServiceAsyncStub(BacklogServiceStub):
     IntersectBacklogs: _aio.UnaryUnaryMultiCallable[_backlog_pb2.IntersectBacklogsRequest, _backlog_pb2.IntersectBacklogsResponse]  # type: ignore[assignment]
     """Films that several people want to watch, those wanted by most first: the deck of a game."""
     RecordMatch: _aio.UnaryUnaryMultiCallable[_backlog_pb2.RecordMatchRequest, _backlog_pb2.RecordMatchResponse]  # type: ignore[assignment]
-    """Keeps a match for good. The same game and film twice is one movie night."""
+    """Keeps a match for good. The same game and film twice is one movie night. With `game_seq` whatever the game tells of
+    a film may come twice, late, or in another order: what it told last holds.
+    """
+    WithdrawMatch: _aio.UnaryUnaryMultiCallable[_backlog_pb2.WithdrawMatchRequest, _backlog_pb2.WithdrawMatchResponse]  # type: ignore[assignment]
+    """Takes a match back that the game has taken back: it is nobody's movie night any more. One that has been watched
+    stays: that cannot be undone. Withdrawing what was never recorded is fine, and holds against a recording that comes
+    late.
+    """
     ListMatches: _aio.UnaryUnaryMultiCallable[_backlog_pb2.ListMatchesRequest, _backlog_pb2.ListMatchesResponse]  # type: ignore[assignment]
     """Somebody's movie nights, the latest first."""
+    MarkMatchWatched: _aio.UnaryUnaryMultiCallable[_backlog_pb2.MarkMatchWatchedRequest, _backlog_pb2.MarkMatchWatchedResponse]  # type: ignore[assignment]
+    """"We watched it": moves the film to ENTRY_STATUS_WATCHED in the backlog of everybody who was there, still has an
+    account, and has not watched it before. What they had written down (rating, note, tags) stays; who had no entry gets
+    one with ENTRY_SOURCE_MOVIE_NIGHT. Each participant is moved once: doing it again changes nothing, even for somebody
+    who has changed or removed the entry since. Guests have no backlog and are left out; one who has an account by
+    now is moved when they say so themselves. NOT_FOUND (MOVIE_NIGHT_NOT_FOUND) unless `user_id` was there.
+    """
+    RecordGame: _aio.UnaryUnaryMultiCallable[_backlog_pb2.RecordGameRequest, _backlog_pb2.RecordGameResponse]  # type: ignore[assignment]
+    """Keeps a finished game's summary for good. The same game twice is one; of two with different `game_seq` the later
+    holds.
+    """
+    ListGames: _aio.UnaryUnaryMultiCallable[_backlog_pb2.ListGamesRequest, _backlog_pb2.ListGamesResponse]  # type: ignore[assignment]
+    """The finished games somebody has played, the latest first."""
     StartImport: _aio.StreamUnaryMultiCallable[_backlog_pb2.StartImportRequest, _backlog_pb2.StartImportResponse]  # type: ignore[assignment]
     """Takes in a file with a list of films, in pieces. It is read and put down whole before this answers; then a job works
     through it, on any replica, and survives the loss of each. A film is found by TMDB's id, else by IMDb's, else by
@@ -154,7 +196,9 @@ class BacklogServiceAsyncStub(BacklogServiceStub):
     ExportEntries: _aio.UnaryStreamMultiCallable[_backlog_pb2.ExportEntriesRequest, _backlog_pb2.ExportEntriesResponse]  # type: ignore[assignment]
     """Somebody's backlog as a file, in pieces of some 64 KiB."""
     EraseUser: _aio.UnaryUnaryMultiCallable[_backlog_pb2.EraseUserRequest, _backlog_pb2.EraseUserResponse]  # type: ignore[assignment]
-    """Erases everything kept about a person. Movie nights stay for the others, without the name. Erasing twice is fine."""
+    """Erases everything kept about a person. Movie nights and games stay for the others, without the name; those that
+    nobody is left of go, too. Erasing twice is fine.
+    """
     ExportUser: _aio.UnaryUnaryMultiCallable[_backlog_pb2.ExportUserRequest, _backlog_pb2.ExportUserResponse]  # type: ignore[assignment]
     """Everything that is held about a person."""
 
@@ -245,7 +289,20 @@ class BacklogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _backlog_pb2.RecordMatchRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_backlog_pb2.RecordMatchResponse, _abc.Awaitable[_backlog_pb2.RecordMatchResponse]]:
-        """Keeps a match for good. The same game and film twice is one movie night."""
+        """Keeps a match for good. The same game and film twice is one movie night. With `game_seq` whatever the game tells of
+        a film may come twice, late, or in another order: what it told last holds.
+        """
+
+    @_abc_1.abstractmethod
+    def WithdrawMatch(
+        self,
+        request: _backlog_pb2.WithdrawMatchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_backlog_pb2.WithdrawMatchResponse, _abc.Awaitable[_backlog_pb2.WithdrawMatchResponse]]:
+        """Takes a match back that the game has taken back: it is nobody's movie night any more. One that has been watched
+        stays: that cannot be undone. Withdrawing what was never recorded is fine, and holds against a recording that comes
+        late.
+        """
 
     @_abc_1.abstractmethod
     def ListMatches(
@@ -254,6 +311,37 @@ class BacklogServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_backlog_pb2.ListMatchesResponse, _abc.Awaitable[_backlog_pb2.ListMatchesResponse]]:
         """Somebody's movie nights, the latest first."""
+
+    @_abc_1.abstractmethod
+    def MarkMatchWatched(
+        self,
+        request: _backlog_pb2.MarkMatchWatchedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_backlog_pb2.MarkMatchWatchedResponse, _abc.Awaitable[_backlog_pb2.MarkMatchWatchedResponse]]:
+        """"We watched it": moves the film to ENTRY_STATUS_WATCHED in the backlog of everybody who was there, still has an
+        account, and has not watched it before. What they had written down (rating, note, tags) stays; who had no entry gets
+        one with ENTRY_SOURCE_MOVIE_NIGHT. Each participant is moved once: doing it again changes nothing, even for somebody
+        who has changed or removed the entry since. Guests have no backlog and are left out; one who has an account by
+        now is moved when they say so themselves. NOT_FOUND (MOVIE_NIGHT_NOT_FOUND) unless `user_id` was there.
+        """
+
+    @_abc_1.abstractmethod
+    def RecordGame(
+        self,
+        request: _backlog_pb2.RecordGameRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_backlog_pb2.RecordGameResponse, _abc.Awaitable[_backlog_pb2.RecordGameResponse]]:
+        """Keeps a finished game's summary for good. The same game twice is one; of two with different `game_seq` the later
+        holds.
+        """
+
+    @_abc_1.abstractmethod
+    def ListGames(
+        self,
+        request: _backlog_pb2.ListGamesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_backlog_pb2.ListGamesResponse, _abc.Awaitable[_backlog_pb2.ListGamesResponse]]:
+        """The finished games somebody has played, the latest first."""
 
     @_abc_1.abstractmethod
     def StartImport(
@@ -311,7 +399,9 @@ class BacklogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _backlog_pb2.EraseUserRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_backlog_pb2.EraseUserResponse, _abc.Awaitable[_backlog_pb2.EraseUserResponse]]:
-        """Erases everything kept about a person. Movie nights stay for the others, without the name. Erasing twice is fine."""
+        """Erases everything kept about a person. Movie nights and games stay for the others, without the name; those that
+        nobody is left of go, too. Erasing twice is fine.
+        """
 
     @_abc_1.abstractmethod
     def ExportUser(

@@ -12,6 +12,7 @@ from google.api import httpbody_pb2 as _httpbody_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from popcorn.backlog.v1 import backlog_pb2 as _backlog_pb2
@@ -1313,6 +1314,47 @@ class GetBacklogStatsResponse(_message.Message):
 Global___GetBacklogStatsResponse: _TypeAlias = GetBacklogStatsResponse  # noqa: Y015
 
 @_typing.final
+class GetBacklogStatsChartRequest(_message.Message):
+    """Asks for the backlog in numbers, as a picture."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetBacklogStatsChartRequest: _TypeAlias = GetBacklogStatsChartRequest  # noqa: Y015
+
+@_typing.final
+class GetBacklogStatsChartResponse(_message.Message):
+    """The backlog in numbers, as a picture."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHART_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def chart(self) -> _httpbody_pb2.HttpBody:
+        """The picture, `image/svg+xml`."""
+
+    def __init__(
+        self,
+        *,
+        chart: _httpbody_pb2.HttpBody | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chart", b"chart"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chart", b"chart"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetBacklogStatsChartResponse: _TypeAlias = GetBacklogStatsChartResponse  # noqa: Y015
+
+@_typing.final
 class ListMovieNightsRequest(_message.Message):
     """Asks for movie nights."""
 
@@ -1346,27 +1388,97 @@ class MovieNight(_message.Message):
 
     MATCH_FIELD_NUMBER: _builtins.int
     MOVIE_FIELD_NUMBER: _builtins.int
+    MOVIE_MISSING_FIELD_NUMBER: _builtins.int
+    movie_missing: _movie_pb2.MissingMovie.Cause.ValueType
+    """Why the film's data cannot be shown now. CAUSE_UNSPECIFIED when it can."""
     @_builtins.property
     def match(self) -> _backlog_pb2.Match:
-        """The match."""
+        """The match. Of the participants' user ids only the caller's own is there."""
 
     @_builtins.property
     def movie(self) -> _movie_pb2.Movie:
-        """The film. Absent when its data cannot be had now."""
+        """The film. Absent when `movie_missing` says why."""
 
     def __init__(
         self,
         *,
         match: _backlog_pb2.Match | None = ...,
         movie: _movie_pb2.Movie | None = ...,
+        movie_missing: _movie_pb2.MissingMovie.Cause.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["match", b"match", "movie", b"movie"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["match", b"match", "movie", b"movie"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["match", b"match", "movie", b"movie", "movie_missing", b"movie_missing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MovieNight: _TypeAlias = MovieNight  # noqa: Y015
+
+@_typing.final
+class MarkMovieNightWatchedRequest(_message.Message):
+    """Says that the film of a movie night was watched."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GAME_ID_FIELD_NUMBER: _builtins.int
+    MOVIE_ID_FIELD_NUMBER: _builtins.int
+    WATCH_TIME_FIELD_NUMBER: _builtins.int
+    game_id: _builtins.str
+    """The match's game id."""
+    movie_id: _builtins.int
+    """TMDB's id of the film, at least 1."""
+    @_builtins.property
+    def watch_time(self) -> _timestamp_pb2.Timestamp:
+        """When they watched it, not in the future. Left out: now."""
+
+    def __init__(
+        self,
+        *,
+        game_id: _builtins.str = ...,
+        movie_id: _builtins.int = ...,
+        watch_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["watch_time", b"watch_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["game_id", b"game_id", "movie_id", b"movie_id", "watch_time", b"watch_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MarkMovieNightWatchedRequest: _TypeAlias = MarkMovieNightWatchedRequest  # noqa: Y015
+
+@_typing.final
+class MarkMovieNightWatchedResponse(_message.Message):
+    """What was done."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MATCH_FIELD_NUMBER: _builtins.int
+    ENTRY_FIELD_NUMBER: _builtins.int
+    MOVED_FIELD_NUMBER: _builtins.int
+    moved: _builtins.int
+    """How many people's entries were moved or added just now."""
+    @_builtins.property
+    def match(self) -> _backlog_pb2.Match:
+        """The match as it is now. Of the participants' user ids only the caller's own is there."""
+
+    @_builtins.property
+    def entry(self) -> _backlog_pb2.Entry:
+        """The caller's entry as it is now. Absent when they have removed it since it was moved."""
+
+    def __init__(
+        self,
+        *,
+        match: _backlog_pb2.Match | None = ...,
+        entry: _backlog_pb2.Entry | None = ...,
+        moved: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "match", b"match"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "match", b"match", "moved", b"moved"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MarkMovieNightWatchedResponse: _TypeAlias = MarkMovieNightWatchedResponse  # noqa: Y015
 
 @_typing.final
 class ListMovieNightsResponse(_message.Message):

@@ -125,10 +125,20 @@ class LibraryServiceStub:
                 request_serializer=popcorn_dot_gateway_dot_v1_dot_library__pb2.GetBacklogStatsRequest.SerializeToString,
                 response_deserializer=popcorn_dot_gateway_dot_v1_dot_library__pb2.GetBacklogStatsResponse.FromString,
                 _registered_method=True)
+        self.GetBacklogStatsChart = channel.unary_unary(
+                '/popcorn.gateway.v1.LibraryService/GetBacklogStatsChart',
+                request_serializer=popcorn_dot_gateway_dot_v1_dot_library__pb2.GetBacklogStatsChartRequest.SerializeToString,
+                response_deserializer=popcorn_dot_gateway_dot_v1_dot_library__pb2.GetBacklogStatsChartResponse.FromString,
+                _registered_method=True)
         self.ListMovieNights = channel.unary_unary(
                 '/popcorn.gateway.v1.LibraryService/ListMovieNights',
                 request_serializer=popcorn_dot_gateway_dot_v1_dot_library__pb2.ListMovieNightsRequest.SerializeToString,
                 response_deserializer=popcorn_dot_gateway_dot_v1_dot_library__pb2.ListMovieNightsResponse.FromString,
+                _registered_method=True)
+        self.MarkMovieNightWatched = channel.unary_unary(
+                '/popcorn.gateway.v1.LibraryService/MarkMovieNightWatched',
+                request_serializer=popcorn_dot_gateway_dot_v1_dot_library__pb2.MarkMovieNightWatchedRequest.SerializeToString,
+                response_deserializer=popcorn_dot_gateway_dot_v1_dot_library__pb2.MarkMovieNightWatchedResponse.FromString,
                 _registered_method=True)
 
 
@@ -281,8 +291,26 @@ class LibraryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetBacklogStatsChart(self, request, context):
+        """The caller's backlog in numbers, as a picture to show or to share: SVG, with genres named in the caller's language. It
+        holds no script and loads nothing, and follows the light or dark of where it is shown. Without film data
+        (movie_svc is away) it is UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListMovieNights(self, request, context):
         """What was matched, when, with whom. The latest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MarkMovieNightWatched(self, request, context):
+        """"We watched it": moves the film to ENTRY_STATUS_WATCHED in the backlogs of all who were there and have an account.
+        What they had written down (rating, note, tags) stays, and who has watched it before keeps their entry as it is.
+        Saying it again changes nothing. NOT_FOUND (MOVIE_NIGHT_NOT_FOUND) unless the caller was there.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -381,10 +409,20 @@ def add_LibraryServiceServicer_to_server(servicer, server):
                     request_deserializer=popcorn_dot_gateway_dot_v1_dot_library__pb2.GetBacklogStatsRequest.FromString,
                     response_serializer=popcorn_dot_gateway_dot_v1_dot_library__pb2.GetBacklogStatsResponse.SerializeToString,
             ),
+            'GetBacklogStatsChart': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetBacklogStatsChart,
+                    request_deserializer=popcorn_dot_gateway_dot_v1_dot_library__pb2.GetBacklogStatsChartRequest.FromString,
+                    response_serializer=popcorn_dot_gateway_dot_v1_dot_library__pb2.GetBacklogStatsChartResponse.SerializeToString,
+            ),
             'ListMovieNights': grpc.unary_unary_rpc_method_handler(
                     servicer.ListMovieNights,
                     request_deserializer=popcorn_dot_gateway_dot_v1_dot_library__pb2.ListMovieNightsRequest.FromString,
                     response_serializer=popcorn_dot_gateway_dot_v1_dot_library__pb2.ListMovieNightsResponse.SerializeToString,
+            ),
+            'MarkMovieNightWatched': grpc.unary_unary_rpc_method_handler(
+                    servicer.MarkMovieNightWatched,
+                    request_deserializer=popcorn_dot_gateway_dot_v1_dot_library__pb2.MarkMovieNightWatchedRequest.FromString,
+                    response_serializer=popcorn_dot_gateway_dot_v1_dot_library__pb2.MarkMovieNightWatchedResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -885,6 +923,33 @@ class LibraryService:
             _registered_method=True)
 
     @staticmethod
+    def GetBacklogStatsChart(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/popcorn.gateway.v1.LibraryService/GetBacklogStatsChart',
+            popcorn_dot_gateway_dot_v1_dot_library__pb2.GetBacklogStatsChartRequest.SerializeToString,
+            popcorn_dot_gateway_dot_v1_dot_library__pb2.GetBacklogStatsChartResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ListMovieNights(request,
             target,
             options=(),
@@ -901,6 +966,33 @@ class LibraryService:
             '/popcorn.gateway.v1.LibraryService/ListMovieNights',
             popcorn_dot_gateway_dot_v1_dot_library__pb2.ListMovieNightsRequest.SerializeToString,
             popcorn_dot_gateway_dot_v1_dot_library__pb2.ListMovieNightsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MarkMovieNightWatched(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/popcorn.gateway.v1.LibraryService/MarkMovieNightWatched',
+            popcorn_dot_gateway_dot_v1_dot_library__pb2.MarkMovieNightWatchedRequest.SerializeToString,
+            popcorn_dot_gateway_dot_v1_dot_library__pb2.MarkMovieNightWatchedResponse.FromString,
             options,
             channel_credentials,
             insecure,

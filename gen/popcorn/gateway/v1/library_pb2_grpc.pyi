@@ -99,8 +99,18 @@ class LibraryServiceStub:
     """
     GetBacklogStats: _grpc.UnaryUnaryMultiCallable[_library_pb2.GetBacklogStatsRequest, _library_pb2.GetBacklogStatsResponse]
     """The caller's backlog in numbers."""
+    GetBacklogStatsChart: _grpc.UnaryUnaryMultiCallable[_library_pb2.GetBacklogStatsChartRequest, _library_pb2.GetBacklogStatsChartResponse]
+    """The caller's backlog in numbers, as a picture to show or to share: SVG, with genres named in the caller's language. It
+    holds no script and loads nothing, and follows the light or dark of where it is shown. Without film data
+    (movie_svc is away) it is UNAVAILABLE.
+    """
     ListMovieNights: _grpc.UnaryUnaryMultiCallable[_library_pb2.ListMovieNightsRequest, _library_pb2.ListMovieNightsResponse]
     """What was matched, when, with whom. The latest first."""
+    MarkMovieNightWatched: _grpc.UnaryUnaryMultiCallable[_library_pb2.MarkMovieNightWatchedRequest, _library_pb2.MarkMovieNightWatchedResponse]
+    """"We watched it": moves the film to ENTRY_STATUS_WATCHED in the backlogs of all who were there and have an account.
+    What they had written down (rating, note, tags) stays, and who has watched it before keeps their entry as it is.
+    Saying it again changes nothing. NOT_FOUND (MOVIE_NIGHT_NOT_FOUND) unless the caller was there.
+    """
 
 @_typing.type_check_only
 class LibraryServiceAsyncStub(LibraryServiceStub):
@@ -169,8 +179,18 @@ class LibraryServiceAsyncStub(LibraryServiceStub):
     """
     GetBacklogStats: _aio.UnaryUnaryMultiCallable[_library_pb2.GetBacklogStatsRequest, _library_pb2.GetBacklogStatsResponse]  # type: ignore[assignment]
     """The caller's backlog in numbers."""
+    GetBacklogStatsChart: _aio.UnaryUnaryMultiCallable[_library_pb2.GetBacklogStatsChartRequest, _library_pb2.GetBacklogStatsChartResponse]  # type: ignore[assignment]
+    """The caller's backlog in numbers, as a picture to show or to share: SVG, with genres named in the caller's language. It
+    holds no script and loads nothing, and follows the light or dark of where it is shown. Without film data
+    (movie_svc is away) it is UNAVAILABLE.
+    """
     ListMovieNights: _aio.UnaryUnaryMultiCallable[_library_pb2.ListMovieNightsRequest, _library_pb2.ListMovieNightsResponse]  # type: ignore[assignment]
     """What was matched, when, with whom. The latest first."""
+    MarkMovieNightWatched: _aio.UnaryUnaryMultiCallable[_library_pb2.MarkMovieNightWatchedRequest, _library_pb2.MarkMovieNightWatchedResponse]  # type: ignore[assignment]
+    """"We watched it": moves the film to ENTRY_STATUS_WATCHED in the backlogs of all who were there and have an account.
+    What they had written down (rating, note, tags) stays, and who has watched it before keeps their entry as it is.
+    Saying it again changes nothing. NOT_FOUND (MOVIE_NIGHT_NOT_FOUND) unless the caller was there.
+    """
 
 class LibraryServiceServicer(metaclass=_abc_1.ABCMeta):
     """Films and the caller's backlog, composed."""
@@ -346,11 +366,33 @@ class LibraryServiceServicer(metaclass=_abc_1.ABCMeta):
         """The caller's backlog in numbers."""
 
     @_abc_1.abstractmethod
+    def GetBacklogStatsChart(
+        self,
+        request: _library_pb2.GetBacklogStatsChartRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_library_pb2.GetBacklogStatsChartResponse, _abc.Awaitable[_library_pb2.GetBacklogStatsChartResponse]]:
+        """The caller's backlog in numbers, as a picture to show or to share: SVG, with genres named in the caller's language. It
+        holds no script and loads nothing, and follows the light or dark of where it is shown. Without film data
+        (movie_svc is away) it is UNAVAILABLE.
+        """
+
+    @_abc_1.abstractmethod
     def ListMovieNights(
         self,
         request: _library_pb2.ListMovieNightsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_library_pb2.ListMovieNightsResponse, _abc.Awaitable[_library_pb2.ListMovieNightsResponse]]:
         """What was matched, when, with whom. The latest first."""
+
+    @_abc_1.abstractmethod
+    def MarkMovieNightWatched(
+        self,
+        request: _library_pb2.MarkMovieNightWatchedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_library_pb2.MarkMovieNightWatchedResponse, _abc.Awaitable[_library_pb2.MarkMovieNightWatchedResponse]]:
+        """"We watched it": moves the film to ENTRY_STATUS_WATCHED in the backlogs of all who were there and have an account.
+        What they had written down (rating, note, tags) stays, and who has watched it before keeps their entry as it is.
+        Saying it again changes nothing. NOT_FOUND (MOVIE_NIGHT_NOT_FOUND) unless the caller was there.
+        """
 
 def add_LibraryServiceServicer_to_server(servicer: LibraryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
