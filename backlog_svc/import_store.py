@@ -4,6 +4,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, fields
 from datetime import datetime
 from itertools import islice
@@ -37,6 +38,7 @@ from backlog_svc.imports.jobs import (
     effects,
     settled,
 )
+from mesh.errors import Unavailable
 from mesh.postgres import Database
 
 _ROWS_AT_ONCE: Final = 2000
@@ -92,6 +94,8 @@ class ImportStore:
         RETURNING {_JOB}
     """
 
+    _DISCARD: Final = "DELETE FROM backlog.imports WHERE import_id = $1"
+
     async def add(
         self,
         user_id: str,
@@ -126,8 +130,20 @@ class ImportStore:
                 sum(claim.shortened for claim in reading.claims),
                 now,
             )
+        try:
+            await self._put_down(import_id, reading)
+            begun = await self._database.fetchrow(self._BEGIN_WORK, import_id, now)
+        except BaseException:  # a call that was cancelled, too; a crash leaves it to be swept
+            with suppress(Unavailable):
+                await self._database.execute(self._DISCARD, import_id)
+            raise
+        if begun is None:
+            raise ImportNotFound
+        return _job(begun)
+
+    async def _put_down(self, import_id: UUID, reading: Reading) -> None:
+        """Write a file's lines, each piece in time for its own deadline."""
         records = _records(import_id, reading)
-        # Each piece in time for its own deadline; a crash leaves an import that is never begun, and swept.
         while piece := list(islice(records, _ROWS_AT_ONCE)):
             async with self._database.acquire() as connection:
                 try:
@@ -136,10 +152,6 @@ class ImportStore:
                     )
                 except asyncpg.ForeignKeyViolationError:
                     raise ImportNotFound from None
-        begun = await self._database.fetchrow(self._BEGIN_WORK, import_id, now)
-        if begun is None:
-            raise ImportNotFound
-        return _job(begun)
 
     # ---- looking -----------------------------------------------------------------------------------------
 
@@ -396,16 +408,18 @@ class ImportStore:
         now: datetime,
     ) -> Effects:
         movie_ids = sorted({found[row.row].movie_id for row in rows} - {0})
-        earlier = map(_claim_row, await connection.fetch(self._EARLIER, job.import_id, movie_ids))
-        entries = await connection.fetch(
-            self._LOOK_AT_ENTRIES if job.dry_run else self._LOCK_ENTRIES, job.user_id, movie_ids
-        )
+        earlier: list[ClaimRow] = []
+        if job.dry_run:
+            entries = await connection.fetch(self._LOOK_AT_ENTRIES, job.user_id, movie_ids)
+            found_before = await connection.fetch(self._EARLIER, job.import_id, movie_ids)
+            earlier = list(map(_claim_row, found_before))
+        else:
+            entries = await connection.fetch(self._LOCK_ENTRIES, job.user_id, movie_ids)
         return effects(
             rows,
             found,
             entries={row["movie_id"]: _entry(row) for row in entries},
             earlier=((row.claim.movie_id, row.claim) for row in earlier),
-            dry_run=job.dry_run,
             now=now,
         )
 

@@ -15,7 +15,7 @@ import grpc
 import structlog
 
 from backlog_svc.import_store import ImportStore
-from backlog_svc.imports.jobs import ClaimRow, Found, Job, pause_after
+from backlog_svc.imports.jobs import LEASE, ClaimRow, Found, Job, pause_after
 from backlog_svc.movies import Movies
 from mesh.clock import Clock
 from mesh.errors import Unavailable
@@ -80,6 +80,9 @@ class Importing:
 
     async def _work_off(self, job: Job) -> None:
         rows = await self._store.waiting(job.import_id, most=BATCH)
+        if not rows:  # another replica has just done the last of them
+            await self._store.put_off(job.import_id, until=self._clock() + LEASE, tries=job.tries)
+            return
         known = [row for row in rows if row.claim.movie_id]
         if known:
             found = {row.row: Found(row.claim.movie_id) for row in known}
@@ -95,8 +98,6 @@ class Importing:
         await self._store.take_in(job.import_id, known, found, now=self._clock())
 
     async def _look_up(self, job: Job, rows: Sequence[ClaimRow]) -> dict[int, Found]:
-        if not rows:
-            return {}
         try:
             resolved = await self._movies.resolve(
                 [row.claim for row in rows], job.languages, patience_seconds=_PATIENCE_SECONDS

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
-from itertools import count
+from uuid import uuid4
 
 import asyncpg
 import grpc
@@ -69,11 +69,10 @@ async def measure(world: World, seconds: float) -> list[Row]:
 async def _both(
     world: World, connection: asyncpg.Connection[asyncpg.Record], seconds: float, group: str
 ) -> list[Row]:
-    numbers = count(1)
     now = datetime.now(UTC)
 
     async def alone() -> None:
-        user = f"alone-{group[-9:]}-{next(numbers)}"
+        user = uuid4().hex
         rows = [(user, movie_id, "a note", now) for movie_id in range(1, ROWS + 1)]
         async with connection.transaction():
             await connection.executemany(_ALONE, rows)

@@ -200,7 +200,7 @@ async def _rooms(
         number = max(_CHANNELS, len(people) // 90 + 1)
         opened = [await stack.enter_async_context(one) for one in load.channels(target, number)]
         stubs = [game_pb2_grpc.GameServiceStub(opened[n % number]) for n in range(len(people))]
-        slots = asyncio.Semaphore(16)
+        slots = asyncio.Semaphore(4)
 
         async def gather_room(first: int) -> _Room:
             async with slots:
@@ -228,7 +228,13 @@ async def _table(
     async with _rooms(target, people, echo=echo, seats=seats) as (rooms, stubs):
         table = _Table(rooms, [], [])
         table.players = _seated(rooms, people, stubs, latencies=table.latencies, likes=likes, echo=echo)
-        await asyncio.gather(*(player.sit_down() for player in table.players))
+        doors = asyncio.Semaphore(_CHANNELS)
+
+        async def sit_down(player: _Player) -> None:
+            async with doors:
+                await player.sit_down()
+
+        await asyncio.gather(*map(sit_down, table.players))
         yield table
         for player in table.players:
             player.leave()
@@ -255,7 +261,7 @@ class _Player:
     ) -> None:
         self._stub = stub
         self._metadata = metadata
-        self._call = stub.Play(metadata=metadata)
+        self._call: Any = None
         self._room = room
         self._latencies = latencies
         self._likes = likes
@@ -272,7 +278,8 @@ class _Player:
         self._last_seq = 0
 
     async def sit_down(self) -> None:
-        """Say hello, and read from now on."""
+        """Connect, say hello, and read from now on."""
+        self._call = self._stub.Play(metadata=self._metadata)
         if self._films is None:
             await self._call.write(game_pb2.PlayRequest(hello=game_pb2.Hello(code=self._room.code)))
             message = await self._call.read()
@@ -360,7 +367,8 @@ async def _measured(
     """Play for a while, after a short warm-up, and return what became of it and the CPU time by process."""
     players = list(table.players)
     random.Random(0).shuffle(players)
-    pacing = asyncio.create_task(_all_at_once(players) if rate is None else _pace(players, rate))
+    enough = asyncio.Event()
+    pacing = asyncio.create_task(_all_at_once(players) if rate is None else _pace(players, rate, enough))
     await asyncio.sleep(load.WARM_UP_SECONDS)
     table.latencies.clear()
     before, own = cpu.readings(pids()), time.process_time()
@@ -371,7 +379,8 @@ async def _measured(
     made = load.Load(len(table.latencies), took, tuple(sorted(table.latencies)), time.process_time() - own)
     for player in players:
         player.eager = False
-    pacing.cancel()
+    enough.set()  # not cancelled: that would end the call that is being written to
+    await pacing
     await asyncio.sleep(0.3)
     for player in players:
         failure = player.failure()
@@ -387,11 +396,13 @@ async def _all_at_once(players: Sequence[_Player]) -> None:
     await asyncio.gather(*(player.swipe_all() for player in players))
 
 
-async def _pace(players: Sequence[_Player], rate: float) -> None:
+async def _pace(players: Sequence[_Player], rate: float, enough: asyncio.Event) -> None:
     """Have one player after the other swipe a card, so many a second, whatever the answers take."""
     began = time.perf_counter()
     for sent, player in enumerate(itertools.cycle(players)):
         early = began + sent / rate - time.perf_counter()
         if early > 0:
             await asyncio.sleep(early)
+        if enough.is_set():
+            return
         await player.swipe_one()

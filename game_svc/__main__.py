@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -144,6 +145,9 @@ async def assembled(
 
 async def main(settings: GameSettings) -> None:
     """Serves the rooms until told to stop."""
+    # Rooms are a great many small objects, hardly ever in a circle. Looking through all of them as often as
+    # Python does by itself took a third of the time with a thousand rooms.
+    gc.set_threshold(100_000, 50, 100)
     async with assembled(settings) as assembly:
         await server.serve(
             NAME,

@@ -13,8 +13,9 @@ class GameSettings(Settings):
     game_listen: Listen = "0.0.0.0:9004"
     """Where game_svc listens: host:port, port 0 for a free one."""
     redis_url: SecretStr
-    """The Redis or Valkey server that holds the rooms: redis://host:6379/0. It needs an append-only file,
-    with `appendfsync always`: with `everysec` a busy disk makes it acknowledge swipes that a crash then
+    """The Redis or Valkey server that holds the rooms: redis://host:6379/0; of a cluster, any server that is
+    part of it: redis+cluster://host:6379 (rediss:// and rediss+cluster:// with TLS). It needs an append-only
+    file, with `appendfsync always`: with `everysec` a busy disk makes it acknowledge swipes that a crash then
     loses, and every match waits for up to a second."""
     movie_target: Target
     """Where movie_svc is: host:port."""

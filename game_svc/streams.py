@@ -67,6 +67,9 @@ HELLO_SECONDS: Final = 10.0
 CARDS_AHEAD: Final = 5
 """How many cards a `Play` stream has at a time."""
 
+REORDER_SECONDS: Final = 0.3
+"""How long cards stay as they were dealt at least, while others swipe and the player does not."""
+
 FILMS_AHEAD: Final = 20
 """For how many cards films are fetched when one is missing."""
 
@@ -590,11 +593,16 @@ class _Play:
     def _may_deal(self) -> bool:
         """Return whether it is time for another deal: at once for who has no card left, else not too often.
 
+        What others swipe moves the order more often than anybody looks at a new card.
+
         A deal looks at the whole deck. On a busy replica those with cards in hand can wait for better ones.
         """
         if not self._in_hand:
             return True
-        left = self._dealt_at + self._room.pace.between_deals - self._room.pace.now()
+        pause = self._room.pace.between_deals
+        if not self._cards_due:
+            pause = max(pause, REORDER_SECONDS)
+        left = self._dealt_at + pause - self._room.pace.now()
         if left > 0:
             self._later.set(left)
         return left <= 0

@@ -163,21 +163,20 @@ def _joined(one: Claim, other: Claim) -> Claim:
     )
 
 
-def merged(entry: Entry | None, claim: Claim, *, movie_id: int, now: datetime, first: bool = True) -> Entry:
+def merged(entry: Entry | None, claim: Claim, *, movie_id: int, now: datetime) -> Entry:
     """Return the entry as it is once a claim has been taken in; an equal one when that changes nothing.
 
     A new entry says what the claim says. One that is there keeps what it says, unless the file's owner said
     otherwise *after* the entry was last changed; what is empty (rating, note, tags, watch time) is filled in
     either case. Watched beats want-to-watch, whatever their times; a wish never takes anything back. When
-    and how an entry was added stays. So a file taken in twice changes nothing the second time.
+    and how an entry was added stays. So files taken in twice change nothing the second time, not even where
+    two of their lines name the same film differently.
 
     Args:
         entry: The entry that is there.
         claim: What the file says.
         movie_id: The film that the claim is about.
-        now: The time to write.
-        first: Whether the file has not said anything about this film before; what it says later fills in
-            only, as two lines that name a film differently must not undo each other at every import.
+        now: The time to write; nothing that a file says is later.
     """
     if entry is None:
         watch_time = claim.watch_time
@@ -194,7 +193,7 @@ def merged(entry: Entry | None, claim: Claim, *, movie_id: int, now: datetime, f
             watch_time=watch_time,
             source=Source.IMPORT,
         )
-    newer = first and claim.state_time is not None and claim.state_time > entry.update_time
+    newer = claim.state_time is not None and claim.state_time > entry.update_time
     status = _merged_status(entry.status, claim.status, newer=newer)
     watch_time = entry.watch_time or claim.watch_time
     if claim.watch_time and watch_time and (newer or status is not entry.status):

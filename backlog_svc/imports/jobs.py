@@ -231,8 +231,7 @@ def effects(
     found: Mapping[int, Found],
     *,
     entries: Mapping[int, Entry],
-    earlier: Iterable[tuple[int, Claim]],
-    dry_run: bool,
+    earlier: Iterable[tuple[int, Claim]] = (),
     now: datetime,
 ) -> Effects:
     """Say what a batch of lines does.
@@ -241,18 +240,13 @@ def effects(
         rows: The lines, in their order.
         found: Which film each is about, by its row.
         entries: The entries that are there for these films, by film.
-        earlier: What this import has already said about these films, in its order: film and claim.
-        dry_run: Whether what was said earlier has not been written, so that it has to be thought of here.
+        earlier: What this import has said about these films before and has not written, in its order: film
+            and claim. Only a dry run has that.
         now: The time to write.
     """
     there = dict(entries)
-    said: set[int] = set()
     for movie_id, claim in earlier:
-        if dry_run:
-            there[movie_id] = merged(
-                there.get(movie_id), claim, movie_id=movie_id, now=now, first=movie_id not in said
-            )
-        said.add(movie_id)
+        there[movie_id] = merged(there.get(movie_id), claim, movie_id=movie_id, now=now)
     done = Effects()
     for row in rows:
         film = found[row.row]
@@ -261,8 +255,7 @@ def effects(
             continue
         movie_id = film.movie_id
         before = there.get(movie_id)
-        after = merged(before, row.claim, movie_id=movie_id, now=now, first=movie_id not in said)
-        said.add(movie_id)
+        after = merged(before, row.claim, movie_id=movie_id, now=now)
         there[movie_id] = after
         if before is None:
             state = RowState.ADDED

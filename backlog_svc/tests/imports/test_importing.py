@@ -6,13 +6,16 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import grpc
 import pytest
 from google.protobuf import json_format
 
+from backlog_svc.entries import Status
 from backlog_svc.import_store import ImportStore
 from backlog_svc.importing import Importing
+from backlog_svc.imports.files import read
 from backlog_svc.imports.jobs import KEPT_FOR, MOST_KEPT, MOST_UNFINISHED
 from backlog_svc.tests.imports.conftest import HEADER, WITH_RATING, Person, counts, films
 from mesh.errors import reason_of, status_of
@@ -280,6 +283,22 @@ async def test_an_upload_that_breaks_off_leaves_nothing(ada: Person, database: D
     with pytest.raises((grpc.aio.AioRpcError, asyncio.CancelledError)):
         await ada.backlog.StartImport(broken(), timeout=5)
     assert await database.fetchval("SELECT count(*) FROM backlog.imports WHERE user_id = $1", ada.user) == 0
+
+
+async def test_a_call_that_is_cancelled_while_lines_are_put_down_leaves_nothing(
+    ada: Person, import_store: ImportStore, database: Database, clock: SetClock
+) -> None:
+    reading = read(films(range(1, 20_001)).encode(), plain=Status.WATCHED, now=clock())
+    adding = asyncio.create_task(
+        import_store.add(ada.user, reading, import_id=uuid4(), dry_run=False, languages=[], now=clock())
+    )
+    count = "SELECT count(*) FROM backlog.imports WHERE user_id = $1"
+    while not await database.fetchval(count, ada.user):
+        assert not adding.done()
+    adding.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await adding
+    assert await database.fetchval(count, ada.user) == 0
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from backlog_svc.entries import Entry, Source, Status
 from backlog_svc.imports.claims import Claim, joined, merged
-from backlog_svc.imports.jobs import ClaimRow, Effects, Found, RowState, effects
+from backlog_svc.imports.jobs import ClaimRow, Found, RowState, effects
 
 NOW = datetime(2026, 11, 21, 20, 15, tzinfo=UTC)
 times = st.datetimes(datetime(2000, 1, 1), NOW.replace(tzinfo=None), timezones=st.just(UTC))  # noqa: DTZ001
@@ -130,11 +129,9 @@ def test_a_dry_run_says_exactly_what_the_import_then_does(
         earlier = [(row.claim.movie_id, row.claim) for row in rows[:begin]]
         piece = rows[begin : begin + batch]
 
-        def one(entries_: dict[int, Entry], *, dry_run: bool, piece: list[ClaimRow] = piece) -> Effects:
-            return effects(piece, found, entries=entries_, earlier=earlier, dry_run=dry_run, now=NOW)  # noqa: B023
-
-        told += [mark.state for mark in one(before, dry_run=True).marks]
-        does = one(backlog, dry_run=False)
+        foreseen = effects(piece, found, entries=before, earlier=earlier, now=NOW)
+        told += [mark.state for mark in foreseen.marks]
+        does = effects(piece, found, entries=backlog, now=NOW)
         done += [mark.state for mark in does.marks]
         assert not does.new.keys() & backlog.keys()
         assert does.changed.keys() <= backlog.keys()
@@ -142,16 +139,14 @@ def test_a_dry_run_says_exactly_what_the_import_then_does(
     assert told == done
 
 
-@pytest.mark.parametrize("dry_run", [False, True])
-def test_two_lines_that_turn_out_to_be_one_film_do_not_undo_each_other(dry_run: bool) -> None:
-    rows = [
-        ClaimRow(
-            row=number,
-            state=RowState.WAITING,
-            claim=Claim(line=number, title=title, status=Status.WATCHED, half_stars=number, state_time=NOW),
-        )
-        for number, title in ((1, "Seven"), (2, "Se7en"))
-    ]
-    does = effects(rows, {1: Found(807), 2: Found(807)}, entries={}, earlier=[], dry_run=dry_run, now=NOW)
-    assert [mark.state for mark in does.marks] == [RowState.ADDED, RowState.UNCHANGED]
-    assert does.new[807].half_stars == 1
+@given(st.none() | entries(), st.lists(claims, max_size=4))
+def test_lines_that_turn_out_to_be_one_film_do_not_undo_each_other(
+    entry: Entry | None, lines: list[Claim]
+) -> None:
+    def all_taken_in(there: Entry | None, now: datetime) -> Entry | None:
+        for claim in lines:
+            there = merged(there, claim, movie_id=1, now=now)
+        return there
+
+    once = all_taken_in(entry, NOW)
+    assert all_taken_in(once, NOW + timedelta(days=1)) == once

@@ -1764,6 +1764,7 @@ class ImportJob(_message.Message):
     file says that its owner said otherwise after the entry was last changed: so nothing newer is ever overwritten. An
     empty rating, note, list of tags or watch time is filled in either case, watched beats want-to-watch either case, and a
     wish takes nothing back. When and how an entry was added stays. Importing a file a second time changes nothing.
+    TMDB's ids that a file has are believed; a film that TMDB does not have is shown as missing.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
