@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import accounts, backlog, cpu, films, imports, library, rooms, streams
+from bench import accounts, backlog, cpu, films, imports, library, streams
 from bench.report import Row, table
 from bench.world import World, say
 from dev.processes import StartFailed
