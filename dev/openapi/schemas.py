@@ -152,8 +152,7 @@ class Schemas:
                 },
                 "details": {
                     "type": "array",
-                    "description": "Exactly one ErrorInfo. A BadRequest names bad fields, a RetryInfo says when to "
-                    "try again.",
+                    "description": "Exactly one ErrorInfo; a BadRequest names every bad field.",
                     "items": {
                         "oneOf": details,
                         "discriminator": {
