@@ -26,7 +26,6 @@ BEARER: Final = "accessToken"
 _VERBS: Final = ("get", "put", "post", "delete", "patch")
 _PATH_FIELD = re.compile(r"\{([a-z0-9_.]+)\}")
 _MEDIA_TYPE = re.compile(r"`([a-z]+/[a-z0-9.+-]+)`")
-_ANY_FILE: Final = "application/octet-stream"
 # What generators of clients take for bytes; 3.1 itself would do without a schema.
 _FILE: Final = {"type": "string", "format": "binary"}
 _MOVIES: Final = "popcorn.movie.v1."
@@ -222,8 +221,9 @@ class Operations:
         comment = self._contract.comments[f"{rpc.request}.{body}"]
         text = in_json(comment, self._contract.field_names)
         if type_of(field) == HTTP_BODY:
-            kinds = _MEDIA_TYPE.findall(comment) or [_ANY_FILE]
-            return {"description": text, "required": True, "content": {kind: {"schema": _FILE} for kind in kinds}}
+            kinds = _MEDIA_TYPE.findall(comment) or ["application/octet-stream"]
+            content = {kind: {"schema": _FILE} for kind in kinds}
+            return {"description": text, "required": True, "content": content}
         schema = self._schemas.incoming(type_of(field))
         content = {"schema": schema, "example": example.get(camel(body), {})}
         return {"description": text, "required": True, "content": {"application/json": content}}
@@ -238,7 +238,7 @@ class Operations:
             comment, message = self._contract.comments[f"{rpc.response}.{field.name}"], type_of(field)
         text = in_json(comment, self._contract.field_names)
         if message == HTTP_BODY:
-            kinds = _MEDIA_TYPE.findall(comment) or [_ANY_FILE]
+            kinds = _MEDIA_TYPE.findall(comment) or ["*/*"]
             return {"description": text, "content": {kind: {"schema": _FILE} for kind in kinds}}
         schema = self._schemas.outgoing(message)
         if not rpc.streams_down:
