@@ -3,8 +3,9 @@
     asyncio's entry point in a service's `__main__`:
         mesh.server.run(mesh.server.serve("game_svc", listen=settings.game_listen, services=[...]))
 
-The order of stopping: health says NOT_SERVING, so that new calls go elsewhere; `before_stop` tells the open
-streams to reconnect; calls that run get the grace to finish; then the background tasks end.
+The order of stopping: health says NOT_SERVING, and the doors close, so that new calls go elsewhere;
+`before_stop` tells the open streams to reconnect; calls that run get the grace to finish; then the background
+tasks end.
 """
 
 import asyncio
@@ -65,7 +66,7 @@ class ServerOptions:
     """How a server behaves; the defaults are those of production."""
 
     shutdown_grace_seconds: float = 10.0
-    """How long running calls may take to finish once the server stops, and `before_stop` before that."""
+    """How long running calls, and `before_stop`, may take to finish once the server stops."""
     probe_interval_seconds: float = 1.0
     """The pause between two rounds of probes."""
     probe_deadline_seconds: float = 2.0
@@ -104,7 +105,7 @@ class Server:
             revocations: Tells which sessions have ended; whoever made it starts and stops it. A service with
                 methods that need to know their caller says NOT_SERVING until it has been filled. None only
                 where there is no such method.
-            before_stop: Called once when stopping, after health says NOT_SERVING and before calls are cut.
+            before_stop: Called once when stopping, when nobody gets in any more and before calls are cut.
             options: Limits and intervals.
             clock: For the expiry of identities.
             new_id: Makes request ids.
@@ -163,7 +164,7 @@ class Server:
         """Stop in order; see the module. Stopping twice is stopping once; `abort` cuts a stop short.
 
         Args:
-            grace: Seconds for `before_stop` and then for running calls; the option's by default.
+            grace: Seconds for `before_stop` and for running calls; the option's by default.
         """
         server = self._server
         if server is None or self._stopping:
@@ -173,6 +174,9 @@ class Server:
         assert self._probing is not None, "a started server probes"
         seconds = self._options.shutdown_grace_seconds if grace is None else grace
         self._health.stop_serving()
+        # From here on nobody gets in, and connections are told so (GOAWAY): a stream that is asked to connect
+        # again lands elsewhere at once, and not here until somebody has looked at the health again.
+        closing = asyncio.create_task(server.stop(seconds), name="close the doors")
         if self._before_stop is not None:
             try:
                 async with asyncio.timeout(seconds):
@@ -180,7 +184,7 @@ class Server:
             except Exception as error:  # whatever it was, the server still has to stop
                 _log.error("server.before_stop_failed", exc_info=error)
         self._health.close()
-        await server.stop(seconds)
+        await closing
         self._probing.cancel()
         with suppress(asyncio.CancelledError):
             await self._probing

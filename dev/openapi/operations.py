@@ -95,7 +95,7 @@ _LANGUAGE: Final = {
 _REGION: Final = {
     "name": "X-Region",
     "in": "header",
-    "description": "Where the caller is, ISO 3166-1 alpha-2. Without it the account's own counts, then US.",
+    "description": "Where the caller is, ISO 3166-1 alpha-2. Without it the account's own, then US.",
     "schema": {"type": "string", "pattern": "^[A-Za-z]{2}$"},
     "example": "DE",
 }

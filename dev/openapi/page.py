@@ -19,7 +19,6 @@ _CODE = re.compile(r"`([^`]+)`")
 _STRONG = re.compile(r"\*\*([^*]+)\*\*")
 _NAME = re.compile(r"#/components/[a-z]+/")
 _BOUNDS: Final = (
-    ("minLength", "at least {} characters"),
     ("maxLength", "at most {} characters"),
     ("minimum", "from {}"),
     ("maximum", "to {}"),
@@ -38,7 +37,8 @@ class Row:
     type: Markup
     text: Markup
     bounds: str
-    required: bool
+    always: str
+    """What is said of one that is never left out."""
 
 
 def page(document: Mapping[str, Any]) -> str:
@@ -133,7 +133,7 @@ def _rows(schema: Schema) -> list[Row]:
     """The properties of an object."""
     required = schema.get("required", [])
     return [
-        _row(name, inner, inner.get("description", ""), name in required)
+        _row(name, inner, inner.get("description", ""), "always there" if name in required else "")
         for name, inner in schema.get("properties", {}).items()
     ]
 
@@ -142,7 +142,12 @@ def _parameters(operation: Mapping[str, Any]) -> Iterator[tuple[str, list[Row]]]
     """Titles and rows of an operation's parameters, by where they stand."""
     for place, title in (("path", "In the path"), ("query", "In the query"), ("header", "Headers")):
         rows = [
-            _row(one["name"], one["schema"], one.get("description", ""), one.get("required", False))
+            _row(
+                one["name"],
+                one["schema"],
+                one.get("description", ""),
+                "required" if one.get("required") else "",
+            )
             for one in operation.get("parameters", [])
             if one["in"] == place
         ]
@@ -150,5 +155,5 @@ def _parameters(operation: Mapping[str, Any]) -> Iterator[tuple[str, list[Row]]]
             yield title, rows
 
 
-def _row(name: str, schema: Schema, text: str, required: bool) -> Row:
-    return Row(name=name, type=_type(schema), text=_line(text), bounds=_bounds(schema), required=required)
+def _row(name: str, schema: Schema, text: str, always: str) -> Row:
+    return Row(name=name, type=_type(schema), text=_line(text), bounds=_bounds(schema), always=always)
