@@ -104,6 +104,9 @@ VALUES: Final[Mapping[str, Any]] = {
 }
 """What fields look like, by name: a list's value is that of its one item, None leaves the field out."""
 
+_EXACTLY: Final[Mapping[str, Any]] = {"popcorn.game.v1.UpdateGameRequest.update_mask": "name"}
+"""What single fields look like, where it is not what their name makes one think."""
+
 _ONLY: Final[Mapping[str, tuple[str, ...]]] = {
     "popcorn.gateway.v1.Account": ("display_name", "language", "region"),
     "popcorn.gateway.v1.SearchMoviesRequest": ("query", "page_size"),
@@ -160,7 +163,7 @@ def _shown(name: str, message: Message) -> list[Field]:
 
 
 def _fields(contract: Contract, name: str, message: Message) -> list[tuple[str, Any]]:
-    values = [(field, _value(contract, field)) for field in _shown(name, message)]
+    values = [(field, _value(contract, name, field)) for field in _shown(name, message)]
     return [
         (camel(field.name), [value] if is_list(field) else value)
         for field, value in values
@@ -168,7 +171,9 @@ def _fields(contract: Contract, name: str, message: Message) -> list[tuple[str, 
     ]
 
 
-def _value(contract: Contract, field: Field) -> Any:
+def _value(contract: Contract, message: str, field: Field) -> Any:
+    if (exactly := f"{message}.{field.name}") in _EXACTLY:
+        return _EXACTLY[exactly]
     if field.name in VALUES:
         return VALUES[field.name]
     if field.type == Field.TYPE_ENUM:

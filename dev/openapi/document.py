@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from dev.contract import Contract, Rpc, Service
-from dev.openapi.operations import BEARER, REFUSED, Operations
+from dev.openapi.operations import BEARER, REFUSED, Operations, event_of
 from dev.openapi.schemas import Schemas
 from dev.openapi.words import in_json
 from mesh.edge import PUBLIC_SERVICES
@@ -60,7 +60,7 @@ def document(contract: Contract) -> Document:
     schemas = Schemas(
         contract,
         incoming=[rpc.request for rpc in reachable],
-        outgoing=[rpc.response for rpc in reachable],
+        outgoing=[answer for rpc in reachable if (answer := event_of(contract, rpc)) is not None],
     )
     paths = _paths(services, Operations(contract, schemas))
     status = schemas.status()

@@ -28,6 +28,8 @@ _PATH_FIELD = re.compile(r"\{([a-z0-9_.]+)\}")
 _MEDIA_TYPE = re.compile(r"`([a-z]+/[a-z0-9.+-]+)`")
 # What generators of clients take for bytes; 3.1 itself would do without a schema.
 _FILE: Final = {"type": "string", "format": "binary"}
+_EVENTS: Final = "text/event-stream"
+_RESPONSE = re.compile(r"\b[A-Z]\w+Response\b")
 _MOVIES: Final = "popcorn.movie.v1."
 
 
@@ -98,6 +100,12 @@ _REGION: Final = {
     "description": "Where the caller is, ISO 3166-1 alpha-2. Without it the account's own, then US.",
     "schema": {"type": "string", "pattern": "^[A-Za-z]{2}$"},
     "example": "DE",
+}
+_LAST_EVENT: Final = {
+    "name": "Last-Event-ID",
+    "in": "header",
+    "description": "The `id:` of the last event seen: the stream goes on after it.",
+    "schema": {"type": "string"},
 }
 _DEVICE: Final = {
     "name": "X-Device",
@@ -203,6 +211,8 @@ class Operations:
         if tells_of_films or "caller's language" in rpc.comment:
             yield dict(_LANGUAGE)
             yield dict(_REGION)
+        if "`Last-Event-ID`" in rpc.comment:
+            yield dict(_LAST_EVENT)
         if rpc.name.startswith("SignIn"):
             yield dict(_DEVICE)
 
@@ -236,24 +246,20 @@ class Operations:
         if rule.response_body:
             field = self._field(rpc.response, rule.response_body)
             comment, message = self._contract.comments[f"{rpc.response}.{field.name}"], type_of(field)
+        elif message == HTTP_BODY:
+            comment = rpc.comment
         text = in_json(comment, self._contract.field_names)
-        if message == HTTP_BODY:
-            kinds = _MEDIA_TYPE.findall(comment) or ["*/*"]
+        kinds = _MEDIA_TYPE.findall(comment) if message == HTTP_BODY else []
+        if _EVENTS in kinds or (rpc.streams_down and message != HTTP_BODY):
+            event = event_of(self._contract, rpc)
+            told = {} if event is None else {"x-event-schema": self._schemas.outgoing(event)}
+            return {"description": f"{text}\n\nFor as long as the stream lasts.", "content": {_EVENTS: told}}
+        if kinds:
             return {"description": text, "content": {kind: {"schema": _FILE} for kind in kinds}}
+        if message == HTTP_BODY:
+            return {"description": text, "content": {"*/*": {}}}
         schema = self._schemas.outgoing(message)
-        if not rpc.streams_down:
-            return {"description": text, "content": {"application/json": {"schema": schema}}}
-        events = {
-            "schema": {
-                "type": "string",
-                "description": "Each event's data is a message as JSON.",
-            },
-            "x-event-schema": schema,
-        }
-        return {
-            "description": f"{text}\n\nServer-sent events, for as long as the stream lasts.",
-            "content": {"text/event-stream": events},
-        }
+        return {"description": text, "content": {"application/json": {"schema": schema}}}
 
     def _refusals(self, service: Service, rpc: Rpc, in_path: list[str]) -> Schema:
         codes = {*_EVERYWHERE, *_CODE.findall(rpc.comment)}
@@ -277,6 +283,15 @@ class Operations:
             if field.name == name:
                 return field
         raise ValueError(f"{message} has no field {name}, which its REST form names.")
+
+
+def event_of(contract: Contract, rpc: Rpc) -> str | None:
+    """Returns the message that a stream's events are: what it answers with, or what its comment says is in them."""
+    if not rpc.streams_down or rpc.response != HTTP_BODY:
+        return rpc.response
+    package = rpc.service.rpartition(".")[0]
+    named = (f"{package}.{word}" for word in _RESPONSE.findall(rpc.comment))
+    return next((name for name in named if name in contract.messages), None)
 
 
 _REPEATABLE: Final = "Doing it twice is doing it once."
