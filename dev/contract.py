@@ -203,6 +203,7 @@ def _collect(
 
 def _text(comment: str) -> str:
     """A comment's paragraphs, each on one line, with an empty line between them."""
-    paragraphs = comment.strip().split("\n\n") if comment.strip() else []
+    told = "\n".join(line for line in comment.splitlines() if not line.strip().startswith("buf:lint:"))
+    paragraphs = told.strip().split("\n\n")
     lines = [" ".join(line.strip() for line in paragraph.splitlines()) for paragraph in paragraphs]
     return "\n\n".join(line for line in lines if line)

@@ -286,7 +286,7 @@ class Operations:
 
 
 def event_of(contract: Contract, rpc: Rpc) -> str | None:
-    """Returns the message that a stream's events are: what it answers with, or what its comment says is in them."""
+    """Returns what a method answers with; of a stream written as text, what its comment says it has."""
     if not rpc.streams_down or rpc.response != HTTP_BODY:
         return rpc.response
     package = rpc.service.rpartition(".")[0]
