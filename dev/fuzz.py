@@ -23,6 +23,7 @@ from dev.mesh import ROOT, Mesh, bare_environment
 _DOCUMENT: Final = ROOT / "gen" / "openapi.json"
 ENDS_SESSIONS: Final = ("signOut", "revokeSession", "deleteAccount")
 """What ends the session that the requests are made with; each gets one of its own."""
+_ALL: Final = "examples,coverage,fuzzing,stateful"
 _LIMITS: Final = ("SIGN_INS", "GUESTS", "REFRESHES", "JOINS", "NOTIFICATIONS", "IMPORTS")
 
 
@@ -47,11 +48,12 @@ def sign_in(mesh: Mesh) -> str:
     return token
 
 
-def fuzz(mesh: Mesh, *, phases: str, examples: int, seed: int, folder: Path) -> str:
-    """Fuzzes a running mesh.
+def fuzz(mesh: Mesh, which: Sequence[str], *, phases: str, examples: int, seed: int, folder: Path) -> str:
+    """Fuzzes a running mesh as somebody new.
 
     Args:
         mesh: Whom.
+        which: What: one of `runs`.
         phases: Schemathesis' names for what it does, with commas between them.
         examples: How many requests a method gets in the phase `fuzzing`.
         seed: What chance begins with.
@@ -60,22 +62,22 @@ def fuzz(mesh: Mesh, *, phases: str, examples: int, seed: int, folder: Path) -> 
     Returns:
         What it found, in its words; "" when that is nothing.
     """
-    alone = [("--include-operation-id", name) for name in ENDS_SESSIONS]
+    command = [
+        *(str(Path(sys.executable).with_name("schemathesis")), "--no-color"),
+        *("--config-file", str(ROOT / "dev" / "schemathesis.toml")),
+        *("run", str(_DOCUMENT), "--url", mesh.edge_url),
+        *("--header", f"Authorization: Bearer {sign_in(mesh)}", "--request-timeout", "15"),
+        *("--phases", phases, "--max-examples", str(examples), "--seed", str(seed), *which),
+        *("--generation-database", ":memory:", "--continue-on-failure", "--warnings", "off"),
+    ]
+    ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    return "" if ran.returncode == 0 else ran.stdout + ran.stderr
+
+
+def runs() -> list[list[str]]:
+    """Returns which methods are fuzzed with one session, as options: most of them first."""
     others = [option for name in (*ENDS_SESSIONS, *_endless()) for option in ("--exclude-operation-id", name)]
-    found = []
-    for which in (others, *alone):
-        command = [
-            *(str(Path(sys.executable).with_name("schemathesis")), "--no-color"),
-            *("--config-file", str(ROOT / "dev" / "schemathesis.toml")),
-            *("run", str(_DOCUMENT), "--url", mesh.edge_url),
-            *("--header", f"Authorization: Bearer {sign_in(mesh)}", "--request-timeout", "15"),
-            *("--phases", phases, "--max-examples", str(examples), "--seed", str(seed), *which),
-            *("--generation-database", ":memory:", "--continue-on-failure", "--warnings", "off"),
-        ]
-        ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-        if ran.returncode != 0:
-            found.append(ran.stdout + ran.stderr)
-    return "\n".join(found)
+    return [others, *(["--include-operation-id", name] for name in ENDS_SESSIONS)]
 
 
 def _endless() -> list[str]:
@@ -97,13 +99,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     settings = bare_environment() | out_of_the_way()
     with tempfile.TemporaryDirectory() as folder, Mesh(Path(folder, "mesh"), settings=settings) as mesh:
-        found = fuzz(
-            mesh,
-            phases="examples,coverage,fuzzing,stateful",
-            examples=options.examples,
-            seed=options.seed,
-            folder=Path(folder),
-        )
+        found = "\n".join(
+            fuzz(mesh, which, phases=_ALL, examples=options.examples, seed=options.seed, folder=Path(folder))
+            for which in runs()
+        ).strip()
     print(found or "Every answer was as the document describes it.")
     return 1 if found else 0
 

@@ -17,7 +17,7 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from dev.contract import Field, read
-from dev.fuzz import ENDS_SESSIONS, fuzz, sign_in
+from dev.fuzz import ENDS_SESSIONS, fuzz, runs, sign_in
 from dev.mesh import ROOT, Mesh
 from dev.openapi import bounds
 from dev.openapi.words import camel, first_sentence, in_json
@@ -325,4 +325,5 @@ def camelled(status: dict[str, Any]) -> set[str]:
 
 def test_the_fuzzer_finds_nothing(mesh: Mesh, tmp_path: Path) -> None:
     """A short run; `make fuzz` is the long one."""
-    assert fuzz(mesh, phases="examples,coverage", examples=1, seed=7, folder=tmp_path) == ""
+    phases = "examples,fuzzing"
+    assert fuzz(mesh, runs()[0], phases=phases, examples=5, seed=7, folder=tmp_path) == ""
