@@ -13,7 +13,7 @@ INSTALL = $(or $(PYTHON),python3) dev/install.py services dev
 # protoc finds its plug-ins on the PATH.
 WITH_TOOLS = PATH="$(CURDIR)/.venv/bin:$$PATH"
 
-.PHONY: help up test lint fmt gen lock bench clean
+.PHONY: help up test lint fmt gen lock bench fuzz clean
 .DEFAULT_GOAL := help
 
 help: ## Show this help
@@ -46,7 +46,7 @@ fmt: ## Bring the code into shape
 	$(VENV)ruff check --fix .
 	$(VENV)ruff format .
 
-gen: ## Generate gen/ from protos/, and .env.example from the settings
+gen: ## Generate gen/ and docs/api/ from protos/, and .env.example from the settings
 	@$(INSTALL) test
 	$(WITH_TOOLS) python -m dev.gen
 	$(VENV)python -m mesh.settings --write .env.example
@@ -58,6 +58,10 @@ lock: ## Pin and hash the dependencies of pyproject.toml into requirements/
 bench: ## Measure what the mesh costs, against empty handlers of the same shape
 	@$(INSTALL)
 	$(VENV)python -m bench
+
+fuzz: ## Throw requests of every shape at the REST API, and hold its answers to gen/openapi.json
+	@$(INSTALL) test
+	$(VENV)python -m dev.fuzz
 
 clean: ## Remove the virtual environment, caches and the data of `make up`
 	rm -rf .venv .data .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -38,6 +38,37 @@ PUBLIC_SERVICES: Final[Mapping[str, str]] = {
 
 KEYS_METHOD: Final = "/popcorn.gateway.v1.AuthService/GetJwks"
 
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A file that the edge shows to anybody."""
+
+    path: str
+    """Where."""
+    file: str
+    """Its name, in the folder of the descriptor set that it was made of."""
+    content_type: str
+    policy: str
+    """Its Content-Security-Policy."""
+
+
+PAGES: Final = (
+    Page(
+        path="/docs",
+        file="docs.html",
+        content_type="text/html; charset=utf-8",
+        policy="default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'",
+    ),
+    Page(
+        path="/openapi.json",
+        file="openapi.json",
+        content_type="application/json",
+        policy="default-src 'none'; frame-ancestors 'none'",
+    ),
+)
+"""The API's documentation."""
+
 ONLY_OURS: Final = (IDENTITY_HEADER, "x-envoy-original-path", "x-envoy-original-method")
 """Request headers that mean something to the edge or to the services, and that no client may set."""
 
@@ -412,6 +443,7 @@ def render(settings: EdgeSettings) -> str:
     return environment.get_template(TEMPLATE.name).render(
         settings=settings,
         methods=methods(settings.edge_descriptor_set.read_bytes(), settings),
+        pages={settings.edge_descriptor_set.with_name(page.file): page for page in PAGES},
         services=list(PUBLIC_SERVICES),
         clusters=clusters(settings),
         refusals=REFUSALS,
