@@ -42,6 +42,8 @@ async def main(settings: BacklogSettings) -> None:
             NAME,
             listen=settings.backlog_listen,
             services=[service(database, page_token_key=settings.page_token_key.get_secret_value().encode())],
+            certificates=settings.certificates(),
+            health_listen=settings.health_listen,
             options=ServerOptions(shutdown_grace_seconds=settings.shutdown_grace_seconds),
         )
     finally:

@@ -13,7 +13,8 @@ A missing or bad variable stops the process with one sentence each. `python -m m
 import re
 import sys
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -23,9 +24,12 @@ from pydantic import (
     SecretStr,
     ValidationError,
     field_validator,
+    model_validator,
 )
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
+
+from mesh.certificates import CertificateError, CertificateFiles, Certificates, read
 
 S = TypeVar("S", bound="Settings")
 
@@ -92,6 +96,49 @@ class Settings(BaseSettings):
     """How log lines look: json for machines, console for people."""
     shutdown_grace_seconds: float = Field(default=10.0, ge=0, le=300)
     """How many seconds running calls may take to finish when the service stops: 0 to 300."""
+    health_listen: Listen | None = None
+    """Where health, and nothing else, is answered in plain text, as host:port: for probes that have no
+    certificate. Empty: only where everything else is."""
+    mesh_certificate_file: Path | None = None
+    """Our certificate inside the mesh, with its chain (PEM). With this and the next two every service asks
+    its callers for a certificate, and files that change are read again. Without them the mesh speaks plain
+    text: for one machine."""
+    mesh_key_file: Path | None = None
+    """The private key (PEM) of that certificate."""
+    mesh_authorities_file: Path | None = None
+    """The authorities (PEM) whose certificates count in the mesh; while they change, the old and the new."""
+
+    def certificate_files(self) -> CertificateFiles | None:
+        """Return where mutual TLS has its files, or None where the mesh speaks plain text."""
+        chain, key, authorities = self.mesh_certificate_file, self.mesh_key_file, self.mesh_authorities_file
+        if chain is None or key is None or authorities is None:
+            return None
+        return CertificateFiles(chain, key, authorities)
+
+    def certificates(self) -> Certificates | None:
+        """Read our certificate, or None where the mesh speaks plain text. Call it once a process."""
+        files = self.certificate_files()
+        return None if files is None else Certificates(files)
+
+    @model_validator(mode="after")
+    def _certificates_are_usable(self) -> Self:
+        files = self.certificate_files()
+        if files is not None:
+            variables = {
+                files.chain: "MESH_CERTIFICATE_FILE",
+                files.key: "MESH_KEY_FILE",
+                files.authorities: "MESH_AUTHORITIES_FILE",
+            }
+            try:
+                read(files)
+            except CertificateError as error:
+                raise ValueError(f"{variables[error.path]} is not usable: {error}") from error
+        elif self.mesh_certificate_file or self.mesh_key_file or self.mesh_authorities_file:
+            raise ValueError(
+                "MESH_CERTIFICATE_FILE, MESH_KEY_FILE and MESH_AUTHORITIES_FILE belong together: "
+                "set all of them, or none"
+            )
+        return self
 
     @field_validator("log_level", "log_format", mode="before")
     @classmethod
