@@ -2,8 +2,7 @@
 
 from pydantic import Field, SecretStr
 
-from mesh.postgres import DatabaseUrl
-from mesh.settings import Listen, Settings
+from mesh.settings import DatabaseUrl, Listen, Settings
 
 
 class BacklogSettings(Settings):

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -68,6 +69,24 @@ def _split_commas(value: Any) -> Any:
     )
 
 
+def _database_url(value: SecretStr) -> SecretStr:
+    parts = urlsplit(value.get_secret_value())
+    if parts.scheme not in {"postgresql", "postgres"} or not parts.path.strip("/"):
+        raise ValueError("it should look like postgresql://user:password@host:port/database")
+    return value
+
+
+def _url_of(*schemes: str, example: str) -> AfterValidator:
+    pattern = re.compile(rf"(?:{'|'.join(map(re.escape, schemes))})://[^\s/?#]+(?:[/?#]\S*)?")
+
+    def check(value: SecretStr) -> SecretStr:
+        if pattern.fullmatch(value.get_secret_value()) is None:
+            raise ValueError(f"it should look like {example}")
+        return value
+
+    return AfterValidator(check)
+
+
 Listen = Annotated[str, AfterValidator(_listen_address)]
 """Where to listen: `host:port`, port 0 for a free one."""
 Target = Annotated[str, AfterValidator(_target)]
@@ -75,6 +94,14 @@ Target = Annotated[str, AfterValidator(_target)]
 replicas with commas between them, for IPv4."""
 WebUrl = Annotated[str, AfterValidator(_web_url)]
 """An http or https address without query; a final slash is taken off."""
+DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
+"""A PostgreSQL database, `postgresql://user:password@host:port/database`, kept out of logs."""
+RedisUrl = Annotated[SecretStr, _url_of("redis", "rediss", example="redis://host:6379/0")]
+"""Where a Redis server is, kept out of logs."""
+MongoUrl = Annotated[
+    SecretStr, _url_of("mongodb", "mongodb+srv", example="mongodb://user:password@host:27017/popcorn")
+]
+"""Where a MongoDB replica set is, kept out of logs."""
 CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]
 """Several values with commas between them."""
 
@@ -119,6 +146,17 @@ class Settings(BaseSettings):
         """Read our certificate, or None where the mesh speaks plain text. Call it once a process."""
         files = self.certificate_files()
         return None if files is None else Certificates(files)
+
+    @model_validator(mode="after")
+    def _health_has_a_port_of_its_own(self) -> Self:
+        for name in type(self).model_fields:
+            if name != "health_listen" and name.endswith("_listen"):
+                listen: str = getattr(self, name)
+                if listen == self.health_listen and not listen.endswith(":0"):
+                    raise ValueError(
+                        f"HEALTH_LISTEN and {name.upper()} are the same: give health a port of its own"
+                    )
+        return self
 
     @model_validator(mode="after")
     def _certificates_are_usable(self) -> Self:
