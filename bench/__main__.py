@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import accounts, films, library, rooms
+from bench import accounts, cpu, films, library, rooms
 from bench.report import Row, table
 from bench.world import World, say
 from dev.processes import StartFailed
@@ -37,7 +37,8 @@ def machine() -> str:
 
 async def measure(subjects: list[str], seconds: float) -> list[Row]:
     """Measure the subjects one after the other, in one world."""
-    with tempfile.TemporaryDirectory(prefix="popcorn-bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="popcorn-bench-") as folder, cpu.without_autogroups() as how:
+        say(how)
         async with World(Path(folder)) as world:
             return [row for name in subjects for row in await SUBJECTS[name](world, seconds)]
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
+_AUTOGROUPS = Path("/proc/sys/kernel/sched_autogroup_enabled")
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
@@ -40,6 +42,27 @@ def share_a_core(core: int) -> str:
         return "one core for servers and load together: the machine has no second one"
     os.sched_setaffinity(0, {core})
     return f"core {core} (of {len(cores) or '?'})"
+
+
+@contextmanager
+def without_autogroups() -> Iterator[str]:
+    """Have Linux share a core among all processes alike for the block; say so, or why not.
+
+    With autogroups (sched(7), on by default) it is shared among sessions, and each PostgreSQL backend is a
+    session of its own. On a full core some of them then wait for a second or more, while others are served:
+    for a server that shares its core with nobody that is no question, here it would be the tail of every
+    latency.
+    """
+    try:
+        before = _AUTOGROUPS.read_text()
+        _AUTOGROUPS.write_text("0\n")
+    except OSError as error:
+        yield f"autogroups: as they are ({error.strerror}); with them on, tails are the scheduler's"
+        return
+    try:
+        yield "autogroups: off"
+    finally:
+        _AUTOGROUPS.write_text(before)
 
 
 def _all_cores() -> list[int]:

@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 import sys
+import time
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from gateway.deletion import Cause, Deletions, Step
 from gateway.deletion_store import DeletionStore
 from gateway.export_store import OwnRecordStore
 from gateway.exports import Exports
+from gateway.films import REMEMBERED, Films
 from gateway.google_codes import GoogleCodes
 from gateway.google_tokens import GoogleTokens
 from gateway.identities import Identities
@@ -142,6 +144,7 @@ def services(
     providers: httpx.AsyncClient,
     apple: AppleTeam | None = None,
     clock: Clock = utc_now,
+    films_remembered: timedelta = REMEMBERED,
 ) -> Sequence[Service]:
     """Build the gateway's services upon what they need.
 
@@ -156,6 +159,7 @@ def services(
         providers: Reaches Google and Apple.
         apple: What Apple knows our team by; without it Apple's codes cannot be traded.
         clock: The present.
+        films_remembered: For how long films of movie_svc are.
     """
     store, session_store = Store(database), SessionStore(database)
     own_sessions = OwnSessions(session_store, clock=clock)
@@ -209,8 +213,10 @@ def services(
         new_id=uuid4,
         new_secret=lambda: secrets.token_bytes(SECRET_BYTES),
     )
+    movie_stub = movie_pb2_grpc.MovieServiceStub(movies)
     library = Library(
-        movies=movie_pb2_grpc.MovieServiceStub(movies),
+        movies=movie_stub,
+        films=Films(movie_stub, remembered=films_remembered, seconds=time.monotonic),
         backlogs=backlog_pb2_grpc.BacklogServiceStub(backlogs),
     )
     postgresql = {"postgresql": database.probe(schema=SCHEMA, folder=FOLDER)}

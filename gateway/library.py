@@ -1,4 +1,4 @@
-"""Films and backlogs, from the two services that know one each. The only module that knows their stubs."""
+"""Films and backlogs, from the two services that know one each."""
 
 from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from typing import Final
 import grpc
 import structlog
 
+from gateway.films import Films
 from mesh import running
 from popcorn.backlog.v1 import backlog_pb2, backlog_pb2_grpc
 from popcorn.movie.v1 import movie_pb2, movie_pb2_grpc
@@ -35,10 +36,12 @@ class Library:
         self,
         *,
         movies: "movie_pb2_grpc.MovieServiceAsyncStub",
+        films: Films,
         backlogs: "backlog_pb2_grpc.BacklogServiceAsyncStub",
     ) -> None:
         """Take stubs on channels of the mesh: they bring the deadlines and the retries."""
         self._movies = movies
+        self._films = films
         self._backlogs = backlogs
 
     async def film_and_entry(
@@ -50,9 +53,7 @@ class Library:
         )
         try:
             # The film comes first, so that an unknown one is NOT_FOUND whatever else fails.
-            film = await self._movies.GetMovie(
-                movie_pb2.GetMovieRequest(movie_id=movie_id, locale=await locale)
-            )
+            film = await self._films.get(movie_id, await locale)
             found = await entries
         finally:
             entries.cancel()
@@ -60,7 +61,7 @@ class Library:
 
     async def film(self, movie_id: int, locale: movie_pb2.Locale) -> movie_pb2.GetMovieResponse:
         """Return a film; NOT_FOUND for an unknown one."""
-        return await self._movies.GetMovie(movie_pb2.GetMovieRequest(movie_id=movie_id, locale=locale))
+        return await self._films.get(movie_id, locale)
 
     async def search(self, request: movie_pb2.SearchMoviesRequest) -> movie_pb2.SearchMoviesResponse:
         """Return films by title."""
@@ -110,16 +111,15 @@ class Library:
             listing.cancel()
         if not entries.entries:
             return BacklogPage(entries, None)
-        return BacklogPage(entries, await self._films([entry.movie_id for entry in entries.entries], reader))
+        return BacklogPage(
+            entries, await self._films_of([entry.movie_id for entry in entries.entries], reader)
+        )
 
-    async def _films(
+    async def _films_of(
         self, movie_ids: Sequence[int], locale: movie_pb2.Locale
     ) -> movie_pb2.BatchGetMoviesResponse | None:
         try:
-            return await self._movies.BatchGetMovies(
-                movie_pb2.BatchGetMoviesRequest(movie_ids=movie_ids, locale=locale),
-                timeout=_patience_with_films(),
-            )
+            return await self._films.batch(movie_ids, locale, patience=_patience_with_films())
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
                 raise  # a mistake of ours, not an outage

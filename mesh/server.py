@@ -26,7 +26,7 @@ from mesh.certificates import Certificates
 from mesh.clock import Clock, utc_now
 from mesh.health import Health, Part, Probe
 from mesh.identity import needs_identity
-from mesh.interceptors import Interceptor, NewId, layers, new_request_id
+from mesh.interceptors import LayeredHandlers, NewId, layers, new_request_id
 from mesh.revocations import DEPENDENCY as REVOCATIONS
 from mesh.revocations import Sessions
 
@@ -53,7 +53,7 @@ class Service:
 
     descriptor: ServiceDescriptor
     """`game_pb2.DESCRIPTOR.services_by_name["GameService"]`."""
-    add: Callable[[Any, grpc.aio.Server], None]
+    add: Callable[[Any, Any], None]
     """The generated `add_GameServiceServicer_to_server`."""
     servicer: object
     """What answers: an instance of the generated base class."""
@@ -147,17 +147,12 @@ class Server:
         """
         options = self._options
         descriptors = [service.descriptor for service in self._services]
-        server = grpc.aio.server(
-            interceptors=[
-                Interceptor(
-                    descriptors,
-                    layers(clock=self._clock, new_id=self._new_id, revocations=self._revocations),
-                )
-            ],
-            options=_channel_arguments(options),
+        server = grpc.aio.server(options=_channel_arguments(options))
+        handlers = LayeredHandlers(
+            descriptors, layers(clock=self._clock, new_id=self._new_id, revocations=self._revocations)
         )
         for service in self._services:
-            service.add(service.servicer, server)
+            service.add(service.servicer, handlers)
         self._health = Health(
             [Part(service.descriptor.full_name, self._probes_of(service)) for service in self._services],
             interval_seconds=options.probe_interval_seconds,
@@ -166,6 +161,7 @@ class Server:
         health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, server)
         names = [descriptor.full_name for descriptor in descriptors]
         reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+        server.add_generic_rpc_handlers((handlers,))  # last, as it answers for names that nobody has
         self.port = _bind(server, self._listen, self._certificates)
         if self._health_listen is not None:
             self._health_server = grpc.aio.server(options=_channel_arguments(options))

@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final, Generic, TypeVar
 from unicodedata import combining, normalize
 
+from movie_svc.allowance import Allowance
 from movie_svc.films import (
     LAST_PAGE,
     ROWS_A_PAGE,
@@ -50,6 +52,8 @@ class Rows:
     rows: tuple[Summary, ...]
     genres: dict[int, str]
     """Names by TMDB's id, in the reader's language; empty when they cannot be had."""
+    overviews: dict[int, str]
+    """In English, by film, for rows that have none in the reader's language."""
     next_offset: int | None
     """Where the list goes on; None at its end."""
     total: int
@@ -142,23 +146,28 @@ class Catalogue(Generic[S]):
         Raises:
             FilmsUnavailable: They are not cached, and TMDB does not give them in time.
         """
-        named = await self._named_genres(reader, patience=patience)
+        named = await self._named_genres(reader, patience=patience, allowance=Allowance())
         genres = (Genre(genre_id, name) for genre_id, name in named.items())
         return tuple(sorted(genres, key=lambda genre: _in_order(genre.name)))
 
-    async def genre_names(self, reader: Reader, *, patience: float) -> dict[int, str]:
+    async def genre_names(
+        self, reader: Reader, *, patience: float, allowance: Allowance | None = None
+    ) -> dict[int, str]:
         """Return genres by id, which TMDB's lists leave out; a list without their names is still a list."""
         try:
-            return await self._named_genres(reader, patience=patience)
+            return await self._named_genres(reader, patience=patience, allowance=allowance or Allowance())
         except FilmsUnavailable:
             return {}
 
-    async def _named_genres(self, reader: Reader, *, patience: float) -> dict[int, str]:
+    async def _named_genres(self, reader: Reader, *, patience: float, allowance: Allowance) -> dict[int, str]:
         give_up_at = asyncio.get_running_loop().time() + patience
         for language in dict.fromkeys(map(with_country, (*reader.languages, FALLBACK_LANGUAGE))):
-            named = await self._genres.get(GenresKey(language), patience=_left(give_up_at))
-            if named:
-                return named
+            with suppress(FilmsUnavailable):  # names in another language may be at hand
+                named = await self._genres.get(
+                    GenresKey(language), patience=_left(give_up_at), allowance=allowance
+                )
+                if named:
+                    return named
         raise FilmsUnavailable
 
     async def providers(self, reader: Reader, *, patience: float) -> Providers:
@@ -189,26 +198,63 @@ class Catalogue(Generic[S]):
         patience: float,
     ) -> Rows:
         give_up_at = asyncio.get_running_loop().time() + patience
-        rows: list[Summary | None] = []
-        total = 0
+        allowance = Allowance()
+        pages: list[ListPage] = []
         for key in keys:
-            page = await shelf.get(key, patience=_left(give_up_at))
-            if page is None:
-                raise FilmsUnavailable
-            total = page.total
-            # A page that came short leaves its places empty: the next one's rows are where they belong.
-            rows += page.rows + (None,) * (ROWS_A_PAGE - len(page.rows))
-            if key.page * ROWS_A_PAGE >= total:
+            try:
+                pages.append(await self._page(shelf, key, give_up_at, allowance))
+            except FilmsUnavailable:
+                if not pages:
+                    raise
+                break  # what there is of this page is more than nothing: the next one begins where it ends
+            if key.page * ROWS_A_PAGE >= pages[-1].total:
                 break
-        start = offset % ROWS_A_PAGE
-        wanted = tuple(row for row in rows[start : start + size] if row is not None)
-        end = offset + size
+        first = (keys[0].page - 1) * ROWS_A_PAGE
+        end = min(offset + size, first + len(pages) * ROWS_A_PAGE)
+        # A page that came short leaves its places empty: the next one's rows are where they belong.
+        places = [row for page in pages for row in page.rows + (None,) * (ROWS_A_PAGE - len(page.rows))]
+        wanted = tuple(row for row in places[offset - first : end - first] if row is not None)
         return Rows(
             rows=wanted,
-            genres=await self.genre_names(reader, patience=_left(give_up_at)) if wanted else {},
-            next_offset=end if end < total else None,
-            total=total,
+            genres=await self.genre_names(reader, patience=_left(give_up_at), allowance=allowance)
+            if wanted
+            else {},
+            overviews=await self._english_overviews(shelf, keys[: len(pages)], wanted, give_up_at, allowance),
+            next_offset=end if end < pages[-1].total else None,
+            total=pages[-1].total,
         )
+
+    async def _page(
+        self,
+        shelf: "Shelf[_L, ListPage, ListPage]",
+        key: "_L",
+        give_up_at: float,
+        allowance: Allowance,
+    ) -> ListPage:
+        page = await shelf.get(key, patience=_left(give_up_at), allowance=allowance)
+        if page is None:
+            raise FilmsUnavailable
+        return page
+
+    async def _english_overviews(
+        self,
+        shelf: "Shelf[_L, ListPage, ListPage]",
+        keys: Sequence["_L"],
+        rows: Sequence[Summary],
+        give_up_at: float,
+        allowance: Allowance,
+    ) -> dict[int, str]:
+        """Return overviews for rows without one, from the same pages in English, as far as they are there."""
+        overviews: dict[int, str] = {}
+        english = with_country(FALLBACK_LANGUAGE)
+        lacking = {row.id for row in rows if not row.overview}
+        for key in keys:
+            if not lacking or key.language == english:
+                break
+            with suppress(FilmsUnavailable):
+                page = await self._page(shelf, replace(key, language=english), give_up_at, allowance)
+                overviews |= {row.id: row.overview for row in page.rows if row and row.id in lacking}
+        return overviews
 
 
 _L = TypeVar("_L", bound=ListKey)

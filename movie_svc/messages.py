@@ -2,19 +2,19 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 from typing import Any, Final
 
 from mesh.checks import Checks
 from movie_svc import films
+from movie_svc.cache import Lru
 from movie_svc.catalogue import Rows
 from movie_svc.external_ids import ExternalFilm, Resolved
 from movie_svc.films import Film, Filter, Summary
 from movie_svc.keys import FilmKey
 from movie_svc.languages import Reader, language_of_row, show
-from movie_svc.suggestions import KnownFilm
+from movie_svc.suggestions import KnownFilm, Suggested
 from popcorn.movie.v1 import movie_pb2
 
 TMDB_NOTICE: Final = "This product uses the TMDB API but is not endorsed or certified by TMDB."
@@ -29,6 +29,8 @@ MOST_PROVIDERS: Final = 20
 MOST_SUGGESTED: Final = 20
 SUGGESTED: Final = 8
 LONGEST_PREFIX: Final = 100
+MOST_SUGGESTIONS_IN_MEMORY: Final = 5_000
+"""About 1 KB each."""
 MOST_RESOLVED: Final = 100
 LONGEST_TITLE: Final = 200
 FIRST_YEAR: Final = 1870
@@ -137,12 +139,17 @@ def _read_ids(checks: Checks, field: str, ids: Sequence[int], *, most: int) -> t
     return tuple(sorted(set(ids)))
 
 
-@dataclass(frozen=True, slots=True)
 class Presenter:
     """Makes the contract's films."""
 
-    image_url: str
-    """Where TMDB's pictures are, without a final slash: `https://image.tmdb.org/t/p`."""
+    def __init__(self, image_url: str) -> None:
+        """Take where TMDB's pictures are, without a final slash: `https://image.tmdb.org/t/p`."""
+        self.image_url = image_url
+        # Whoever types sees the popular films again and again. They stand here as long as the index holds the
+        # same of them and the same names of genres are at hand.
+        self._suggested: Lru[tuple[int, Reader], tuple[bytes, Mapping[int, str], movie_pb2.Movie]] = Lru(
+            MOST_SUGGESTIONS_IN_MEMORY
+        )
 
     def film(self, key: FilmKey, film: Film) -> movie_pb2.GetMovieResponse:
         """Return a film as its reader gets it: a whole answer, for it is what is asked for most."""
@@ -176,13 +183,15 @@ class Presenter:
 
     def rows(self, rows: Rows, reader: Reader) -> list[movie_pb2.Movie]:
         """Return a list's films, without details."""
-        return [self._row(row, rows.genres, reader) for row in rows.rows]
+        return [
+            self._row(row, rows.genres, reader, otherwise=rows.overviews.get(row.id, "")) for row in rows.rows
+        ]
 
     def suggestions(
-        self, films: Sequence[KnownFilm], genres: Mapping[int, str], reader: Reader
+        self, suggested: Sequence[Suggested], genres: Mapping[int, str], reader: Reader
     ) -> list[movie_pb2.Movie]:
         """Return films by the titles that are known of them: like a list's, but without overviews."""
-        return [self._suggestion(film, genres, reader) for film in films]
+        return [self._suggestion(one, genres, reader) for one in suggested]
 
     def resolved(
         self, resolved: Sequence[Resolved], genres: Mapping[int, str], reader: Reader
@@ -208,7 +217,15 @@ class Presenter:
             for provider in providers
         ]
 
-    def _suggestion(self, film: KnownFilm, genres: Mapping[int, str], reader: Reader) -> movie_pb2.Movie:
+    def _suggestion(self, one: Suggested, genres: Mapping[int, str], reader: Reader) -> movie_pb2.Movie:
+        held = self._suggested.get((one.movie_id, reader))
+        if held is not None and held[0] == one.packed and held[1] is genres:
+            return held[2]
+        movie = self._known_film(one.film, genres, reader)
+        self._suggested.put((one.movie_id, reader), (one.packed, genres, movie))
+        return movie
+
+    def _known_film(self, film: KnownFilm, genres: Mapping[int, str], reader: Reader) -> movie_pb2.Movie:
         shown = show(film, reader)
         movie = movie_pb2.Movie(
             id=film.id,
@@ -228,14 +245,16 @@ class Presenter:
         _set_day(movie.release_date, film.release_date)
         return movie
 
-    def _row(self, row: Summary, genres: Mapping[int, str], reader: Reader) -> movie_pb2.Movie:
+    def _row(
+        self, row: Summary, genres: Mapping[int, str], reader: Reader, *, otherwise: str = ""
+    ) -> movie_pb2.Movie:
         movie = movie_pb2.Movie(
             id=row.id,
             title=row.title,
             original_title=row.original_title,
             original_language=row.original_language,
             language=language_of_row(row, reader),
-            overview=row.overview,
+            overview=row.overview or otherwise,
             genres=[
                 movie_pb2.Genre(id=genre, name=genres[genre]) for genre in row.genre_ids if genre in genres
             ],

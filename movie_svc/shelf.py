@@ -17,6 +17,7 @@ from functools import partial
 from typing import Final, Generic, Protocol, TypeVar
 
 from movie_svc import counters as names
+from movie_svc.allowance import Allowance
 from movie_svc.cache import Background, Lru, SingleFlight
 from movie_svc.counters import Counters
 from movie_svc.films import AnswerUnusable, FilmsUnavailable
@@ -151,7 +152,7 @@ class Shelf(Generic[K, V, M]):
         self,
         *,
         store: Backing[V],
-        fetch: Callable[[K, float], Awaitable[V | None]],
+        fetch: Callable[[K, float, Allowance], Awaitable[V | None]],
         present: Callable[[K, V], M],
         policy: Policy,
         clock: Callable[[], datetime],
@@ -163,7 +164,8 @@ class Shelf(Generic[K, V, M]):
 
         Args:
             store: Shared by all replicas.
-            fetch: Asks TMDB, until a deadline on the event loop's clock; None says that there is none.
+            fetch: Asks TMDB, until a deadline on the event loop's clock, with so many requests; None says
+                that there is none.
             present: What readers get of a value.
             policy: How long things keep.
             clock: The present.
@@ -194,12 +196,16 @@ class Shelf(Generic[K, V, M]):
         # On its way to the store: who looks there meanwhile finds it here.
         self._written: dict[str, Kept[V]] = {}
 
-    async def get(self, key: K, *, patience: float = PATIENCE_SECONDS) -> M | None:
+    async def get(
+        self, key: K, *, patience: float = PATIENCE_SECONDS, allowance: Allowance | None = None
+    ) -> M | None:
         """Return what is kept or fetched under `key`, None when TMDB has no such thing.
 
         Args:
             key: What is asked for.
             patience: How many seconds the reader has.
+            allowance: How many requests to TMDB the reader's call may cause; one of its own by default.
+                Whoever finds a request in the air waits for that and spends nothing.
 
         Raises:
             FilmsUnavailable: It is not cached, and TMDB does not give it in time.
@@ -209,7 +215,7 @@ class Shelf(Generic[K, V, M]):
             return held.shown
         try:
             async with asyncio.timeout(min(patience, PATIENCE_SECONDS)):
-                kept = await self._loads.run(key.name, partial(self._load, key))
+                kept = await self._loads.run(key.name, partial(self._load, key, allowance or Allowance()))
         except TimeoutError:
             self._unavailable.add()
             raise FilmsUnavailable from None
@@ -284,10 +290,10 @@ class Shelf(Generic[K, V, M]):
         self._memory.put(key, _Held(shown, look_again_at, stale_at, self._policy.gone_at(kept)))
         return shown
 
-    async def _load(self, key: K) -> Kept[V]:
+    async def _load(self, key: K, allowance: Allowance) -> Kept[V]:
         kept = (await self._read([key.name])).get(key.name)
         if kept is None:
-            return await self._fetches.run(key.name, partial(self._fetch, key))
+            return await self._fetches.run(key.name, partial(self._fetch, key, allowance))
         self._given_from_store(key, kept)
         return kept
 
@@ -313,14 +319,16 @@ class Shelf(Generic[K, V, M]):
         # The store's own clean-up comes by now and then; the terms do not wait for it.
         return {name: kept for name, kept in stored.items() if now < self._policy.gone_at(kept)}
 
-    async def _fetch(self, key: K) -> Kept[V]:
+    async def _fetch(self, key: K, allowance: Allowance) -> Kept[V]:
+        if not allowance.left:
+            raise FilmsUnavailable
         loop = asyncio.get_running_loop()
         deadline = loop.time() + PATIENCE_SECONDS
         shared = await self._lease_or_share(key, loop.time() + _LEASE_SECONDS)
         if shared is not None:
             return shared
         try:
-            value = await self._fetch_upstream(key, deadline)
+            value = await self._fetch_upstream(key, deadline, allowance)
         except FilmsUnavailable:
             # It may be the turn of another. A lease that is over or another's by now is left as it is.
             self._writes.start(("lease", key.name), partial(self._release, key.name))
@@ -387,7 +395,7 @@ class Shelf(Generic[K, V, M]):
             while waiting and failures < _FAILURES_A_BATCH:
                 key = waiting.pop()
                 try:
-                    kept = await self._fetches.run(key.name, partial(self._fetch, key))
+                    kept = await self._fetches.run(key.name, partial(self._fetch, key, Allowance()))
                 except FilmsUnavailable as error:
                     self._unavailable.add()
                     found[key] = error
@@ -423,7 +431,7 @@ class Shelf(Generic[K, V, M]):
             return
         if kept is None or self._is_stale(kept):
             try:
-                kept = await self._fetches.run(key.name, partial(self._fetch, key))
+                kept = await self._fetches.run(key.name, partial(self._fetch, key, Allowance()))
             except FilmsUnavailable:
                 self._look_again_later(key)
                 return

@@ -22,6 +22,7 @@ from uuid import uuid4
 
 import structlog
 from bson.errors import BSONError
+from pymongo import UpdateOne
 from pymongo.errors import ConnectionFailure, DuplicateKeyError, PyMongoError
 
 from movie_svc import documents
@@ -83,7 +84,7 @@ class Store:
             leases=leases,
         )
         self.changes = ChangeStore(database["films"], database["bookmarks"], line, leases=leases)
-        self.titles = TitleStore(database["titles"], line, kept=LONGEST_KEPT)
+        self.titles = TitleStore(database["titles"], line, update_one=UpdateOne, kept=LONGEST_KEPT)
         self.providers: Shelved[tuple[Provider, ...]] = Shelved(
             database["lists"],
             line,

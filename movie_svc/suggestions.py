@@ -23,6 +23,7 @@ from typing import Final, Protocol, TypeVar
 
 import structlog
 
+from movie_svc.allowance import Allowance
 from movie_svc.films import Film, ListPage, Summary, Text, Translations
 from movie_svc.folding import foldings
 from movie_svc.keys import FilmKey
@@ -54,7 +55,7 @@ _log = structlog.get_logger("movie_svc.suggestions")
 class Fetch(Protocol[K, V]):
     """Asks TMDB, until a deadline on the event loop's clock; None says that there is none."""
 
-    async def __call__(self, key: K, deadline: float, /) -> V | None:
+    async def __call__(self, key: K, deadline: float, allowance: Allowance, /) -> V | None:
         """Return what there is under a key."""
         ...
 
@@ -143,6 +144,20 @@ class KnownFilm:
 
 
 @dataclass(frozen=True, slots=True)
+class Suggested:
+    """A film that is suggested, packed as the index holds it."""
+
+    movie_id: int
+    packed: bytes
+    """All that is shown of it: other bytes once anything has changed."""
+
+    @property
+    def film(self) -> KnownFilm:
+        """The film."""
+        return _unpacked(self.movie_id, self.packed)
+
+
+@dataclass(frozen=True, slots=True)
 class Seen:
     """What was seen of a film just now."""
 
@@ -222,8 +237,8 @@ class Suggestions:
     def noting_films(self, fetch: Fetch[FilmKey, Film]) -> Fetch[FilmKey, Film]:
         """Return the same way to fetch films, with what comes taken note of."""
 
-        async def fetch_and_note(key: FilmKey, deadline: float) -> Film | None:
-            film = await fetch(key, deadline)
+        async def fetch_and_note(key: FilmKey, deadline: float, allowance: Allowance) -> Film | None:
+            film = await fetch(key, deadline, allowance)
             self.saw_film(key.movie_id, film)
             return film
 
@@ -232,8 +247,8 @@ class Suggestions:
     def noting_pages(self, fetch: Fetch[L, ListPage]) -> Fetch[L, ListPage]:
         """Return the same way to fetch pages of a list, with what comes taken note of."""
 
-        async def fetch_and_note(key: L, deadline: float) -> ListPage | None:
-            page = await fetch(key, deadline)
+        async def fetch_and_note(key: L, deadline: float, allowance: Allowance) -> ListPage | None:
+            page = await fetch(key, deadline, allowance)
             self.saw_page(key.language, page)
             return page
 
@@ -261,7 +276,7 @@ class Suggestions:
             if row is not None:
                 self._saw(Seen(KnownFilm.of_row(row, language, now), has_all_titles=False))
 
-    async def suggest(self, prefix: str, *, most: int, patience: float) -> list[KnownFilm]:
+    async def suggest(self, prefix: str, *, most: int, patience: float) -> list[Suggested]:
         """Return films with a title of which some word begins so, the popular first, each once.
 
         The store is not asked: what is suggested is in memory.
@@ -277,7 +292,11 @@ class Suggestions:
                 async with asyncio.timeout(max(0.0, patience)):
                     await self._loaded.wait()
         movie_ids = self._index.find(foldings(prefix), most)
-        return [film for movie_id in movie_ids if (film := self._known(movie_id)) is not None]
+        return [
+            Suggested(movie_id, packed)
+            for movie_id in movie_ids
+            if (packed := self._index.shown(movie_id)) is not None
+        ]
 
     async def settle(self) -> None:
         """Wait until what was seen is in the store, or the store has failed to take it."""

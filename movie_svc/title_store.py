@@ -9,13 +9,12 @@ the second takes its place. MongoDB deletes a document at its `expires_at`.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import date, datetime, timedelta
 from typing import Any, Final, Protocol
 
 import structlog
-from pymongo import UpdateOne
 
 from movie_svc.indexes import keep_index
 from movie_svc.suggestions import PARTS, KnownFilm, Seen
@@ -37,10 +36,20 @@ class Line(Protocol):
 class TitleStore:
     """The films that were seen, with their titles. Every method raises `StoreUnavailable`."""
 
-    def __init__(self, collection: Any, line: Line, *, kept: timedelta) -> None:
-        """Take the driver's collection, and how long a film is kept after it was last seen."""
+    def __init__(
+        self, collection: Any, line: Line, *, update_one: Callable[..., Any], kept: timedelta
+    ) -> None:
+        """Put the parts together.
+
+        Args:
+            collection: The driver's.
+            line: What every call goes through.
+            update_one: The driver's, for an update among several.
+            kept: For how long a film is kept after it was last seen.
+        """
         self._collection = collection
         self._line = line
+        self._update_one = update_one
         self._kept = kept
         self._making_indexes = asyncio.Lock()
 
@@ -91,14 +100,14 @@ class TitleStore:
             found = await later.sort("seen_at", 1).limit(most).to_list(most)
         return _known(found)
 
-    def _update(self, seen: Seen) -> UpdateOne:
+    def _update(self, seen: Seen) -> Any:
         film = seen.film
         fields = fields_of(film, kept=self._kept)
         if seen.has_all_titles:
             fields["titles"] = film.titles
         else:
             fields |= {f"titles.{language}": title for language, title in film.titles.items()}
-        return UpdateOne({"_id": film.id}, {"$set": fields}, upsert=True)
+        return self._update_one({"_id": film.id}, {"$set": fields}, upsert=True)
 
 
 def fields_of(film: KnownFilm, *, kept: timedelta) -> dict[str, Any]:

@@ -22,6 +22,7 @@ import httpx
 import structlog
 
 from movie_svc import counters as names
+from movie_svc.allowance import Allowance
 from movie_svc.breaker import Breaker, BreakerOpen, Pass
 from movie_svc.counters import Counters
 from movie_svc.films import (
@@ -176,12 +177,13 @@ class Tmdb:
         self._scolded_at = -math.inf
         self._scoldings = 0
 
-    async def film(self, key: FilmKey, deadline: float) -> Film | None:
+    async def film(self, key: FilmKey, deadline: float, allowance: Allowance | None = None) -> Film | None:
         """Return a film with its details, or None when TMDB has none with this id.
 
         Args:
             key: Which film, in which language, for which region.
             deadline: On the event loop's clock.
+            allowance: How many requests it may cost; by default one, and one to try again.
 
         Raises:
             FilmsUnavailable: One of those above.
@@ -197,9 +199,11 @@ class Tmdb:
         def read(answer: object) -> Film:
             return film_of(answer, movie_id=key.movie_id, language=reader.language, region=reader.region)
 
-        return await self._get(path, params, read, deadline)
+        return await self._get(path, params, read, deadline, allowance)
 
-    async def search(self, key: SearchKey, deadline: float) -> ListPage | None:
+    async def search(
+        self, key: SearchKey, deadline: float, allowance: Allowance | None = None
+    ) -> ListPage | None:
         """Return a page of the films whose title matches; raises as `film` does."""
         params = {
             "query": key.words,
@@ -210,63 +214,90 @@ class Tmdb:
         }
         if key.year:
             params["primary_release_year"] = str(key.year)
-        return await self._get("/search/movie", params, page_of, deadline)
+        return await self._get("/search/movie", params, page_of, deadline, allowance)
 
-    async def trending(self, key: TrendingKey, deadline: float) -> ListPage | None:
+    async def trending(
+        self, key: TrendingKey, deadline: float, allowance: Allowance | None = None
+    ) -> ListPage | None:
         """Return a page of what is looked at this week; raises as `film` does."""
         params = {"language": key.language, "page": str(key.page)}
-        return await self._get("/trending/movie/week", params, page_of, deadline)
+        return await self._get("/trending/movie/week", params, page_of, deadline, allowance)
 
-    async def discover(self, key: DiscoverKey, deadline: float) -> ListPage | None:
+    async def discover(
+        self, key: DiscoverKey, deadline: float, allowance: Allowance | None = None
+    ) -> ListPage | None:
         """Return a page of the films that pass a filter, the popular first; raises as `film` does."""
         params = {**_filter_params(key), "language": key.language, "page": str(key.page)}
-        return await self._get("/discover/movie", params, page_of, deadline)
+        return await self._get("/discover/movie", params, page_of, deadline, allowance)
 
-    async def providers(self, key: ProvidersKey, deadline: float) -> tuple[Provider, ...] | None:
+    async def providers(
+        self, key: ProvidersKey, deadline: float, allowance: Allowance | None = None
+    ) -> tuple[Provider, ...] | None:
         """Return all services one can watch films on in a region; raises as `film` does."""
 
         def read(answer: object) -> tuple[Provider, ...]:
             return providers_of(answer, region=key.region)
 
-        return await self._get("/watch/providers/movie", {"watch_region": key.region}, read, deadline)
+        return await self._get(
+            "/watch/providers/movie", {"watch_region": key.region}, read, deadline, allowance
+        )
 
-    async def find(self, key: FindKey, deadline: float) -> ListPage | None:
+    async def find(
+        self, key: FindKey, deadline: float, allowance: Allowance | None = None
+    ) -> ListPage | None:
         """Return the film that IMDb knows by an id, as a page of one or none; raises as `film` does."""
         params = {"external_source": "imdb_id", "language": key.language}
-        return await self._get(f"/find/{key.imdb_id}", params, found_of, deadline)
+        return await self._get(f"/find/{key.imdb_id}", params, found_of, deadline, allowance)
 
-    async def ranking(self, key: RankingKey, deadline: float) -> ListPage | None:
+    async def ranking(
+        self, key: RankingKey, deadline: float, allowance: Allowance | None = None
+    ) -> ListPage | None:
         """Return a page of the popular, or of the best rated films; raises as `film` does."""
         params = {"language": key.language, "page": str(key.page)}
-        return await self._get(f"/movie/{key.ranking}", params, page_of, deadline)
+        return await self._get(f"/movie/{key.ranking}", params, page_of, deadline, allowance)
 
-    async def genres(self, key: GenresKey, deadline: float) -> tuple[Genre, ...] | None:
+    async def genres(
+        self, key: GenresKey, deadline: float, allowance: Allowance | None = None
+    ) -> tuple[Genre, ...] | None:
         """Return all genres, named in a language; raises as `film` does."""
-        return await self._get("/genre/movie/list", {"language": key.language}, genres_of, deadline)
+        return await self._get(
+            "/genre/movie/list", {"language": key.language}, genres_of, deadline, allowance
+        )
 
-    async def changes(self, key: ChangesKey, deadline: float) -> ChangePage | None:
+    async def changes(
+        self, key: ChangesKey, deadline: float, allowance: Allowance | None = None
+    ) -> ChangePage | None:
         """Return a page of the films that have changed of late; raises as `film` does."""
         params = {"page": str(key.page)}
         if key.since is not None:
             params["start_date"] = key.since.isoformat()
-        return await self._get("/movie/changes", params, changes_of, deadline)
+        return await self._get("/movie/changes", params, changes_of, deadline, allowance)
 
     async def close(self) -> None:
         """Close the connections."""
         await self._client.aclose()
 
     async def _get(
-        self, path: str, params: Mapping[str, str], read: Callable[[object], T], deadline: float
+        self,
+        path: str,
+        params: Mapping[str, str],
+        read: Callable[[object], T],
+        deadline: float,
+        allowance: Allowance | None,
     ) -> T | None:
-        """Ask, and once more if that may help and there is time."""
+        """Ask, and once more if that may help, there is time, and the call may cause another request."""
         loop = asyncio.get_running_loop()
+        allowance = allowance or Allowance()
+        if not allowance.spend():
+            raise TmdbUnavailable
         try:
             return await self._attempt(path, params, read, deadline)
         except TryAgain as first:
             pause = first.wait_seconds
             if pause is None:
                 pause = _BACKOFF_SECONDS * (1 + self._jitter())
-            if loop.time() + pause + _SHORTEST_ATTEMPT_SECONDS > deadline:
+            in_time = loop.time() + pause + _SHORTEST_ATTEMPT_SECONDS <= deadline
+            if not in_time or not allowance.spend():
                 raise first.failure from None
         await asyncio.sleep(pause)
         try:

@@ -253,7 +253,8 @@ class ScriptedMovies(movie_pb2_grpc.MovieServiceServicer):
 
 
 def film(movie_id: int) -> movie_pb2.Movie:
-    return movie_pb2.Movie(id=movie_id, title=f"Film {movie_id}")
+    watch = movie_pb2.WatchOptions(region="AT")  # what JustWatch is credited for
+    return movie_pb2.Movie(id=movie_id, title=f"Film {movie_id}", watch=watch)
 
 
 def entry(movie_id: int, note: str = "") -> backlog_pb2.Entry:
@@ -492,6 +493,7 @@ async def the_world(database: Database, signing_keys: keys.SigningKeys) -> Async
                 deletions=deletions,
                 providers=client,
                 clock=clock,
+                films_remembered=timedelta(0),  # tests share a gateway, not what its films are
             ),
             listen="127.0.0.1:0",
             revocations=revocations,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from popcorn.movie.v1 import movie_pb2
 UNAVAILABLE = ("UNAVAILABLE", "DEPENDENCY_UNAVAILABLE")
 MATRIX, PULP, NO_FILM = 603, 680, 999_999_999
 SECONDS = 3.0
+CZECH = movie_pb2.Locale(languages=["cs"], region="CZ")
 
 FAULTS = [
     pytest.param({"latencySeconds": 10}, id="10 s latency"),
@@ -125,6 +127,27 @@ async def test_cached_is_served_the_rest_is_refused_in_time_and_nothing_wrong_is
     async with another_replica(running) as replica:  # from the store
         for movie_id, named in ((MATRIX, "The Matrix"), (PULP, "Pulp Fiction")):
             assert await title(replica, movie_id) == named
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_no_list_costs_more_than_two_requests(
+    running: Running, upstream: StandIn, fault: dict[str, Any]
+) -> None:
+    # The second page of 15 stands on two of TMDB's; its rows have genres to name, and some lack an overview.
+    lists: tuple[tuple[Any, Any], ...] = (
+        (running.stub.ListTrending, movie_pb2.ListTrendingRequest(page_size=15, locale=CZECH)),
+        (running.stub.DiscoverMovies, movie_pb2.DiscoverMoviesRequest(page_size=15, locale=CZECH)),
+    )
+    for ask, request in lists:
+        await upstream.behave()
+        request.page_token = (await ask(request)).next_page_token
+        await running.settled()
+        assert await upstream.requests_for("/3/") <= 2
+        await upstream.misbehave(fault)
+        with suppress(grpc.aio.AioRpcError):
+            await ask(request, timeout=SECONDS)
+        await running.settled()
+        assert await upstream.requests_for("/3/") <= 2
 
 
 @pytest.mark.parametrize("fault", [{"status": 500}, {"body": "reset"}, {"body": "html"}])

@@ -374,6 +374,38 @@ async def test_a_list_without_the_names_of_genres_is_still_a_list(running: Runni
     assert list(answer.movies[0].genres) == []
 
 
+async def test_a_row_without_an_overview_has_the_english_one(running: Running) -> None:
+    def untold_in_german(asked: Asked) -> Reply:
+        answer = page(1, total=3)
+        for row in answer["results"]:
+            row["title"] = row["original_title"] = f"Film {row['id']}"
+            row["original_language"] = "fr"
+            row["overview"] = "" if asked.query["language"] == "de-DE" else f"Film {row['id']} in English."
+        return Reply.of(answer)
+
+    running.upstream.answers |= {"/trending/movie/week": untold_in_german}
+    request = movie_pb2.ListTrendingRequest(locale=GERMAN)
+    await running.stub.ListGenres(movie_pb2.ListGenresRequest(locale=GERMAN))
+    answer = await running.stub.ListTrending(request)
+    assert [movie.overview for movie in answer.movies] == [f"Film {n} in English." for n in (1, 2, 3)]
+    assert {movie.language for movie in answer.movies} == {"fr"}, "the title is the original one"
+    assert running.upstream.asked_for("/3/trending/movie/week") == 2
+
+
+async def test_a_page_that_cannot_be_had_whole_ends_early(running: Running) -> None:
+    def first_page_only(asked: Asked) -> Reply:
+        return Reply.of(page(1)) if asked.query["page"] == "1" else DOWN
+
+    running.upstream.answers |= {"/search/movie": first_page_only}
+    request = movie_pb2.SearchMoviesRequest(query="a", page_size=15)
+    request.page_token = (await running.stub.SearchMovies(request)).next_page_token
+    short = await running.stub.SearchMovies(request)
+    assert [movie.id for movie in short.movies] == list(range(16, 21))
+    running.upstream.answers |= {"/search/movie": lambda asked: Reply.of(page(int(asked.query["page"])))}
+    request.page_token = short.next_page_token
+    assert [movie.id for movie in (await running.stub.SearchMovies(request)).movies] == list(range(21, 36))
+
+
 async def test_a_search_that_finds_nothing_is_an_empty_page(running: Running) -> None:
     running.upstream.answers = {"/search/movie": lambda _: Reply.of(page(1, total=0))}
     answer = await running.stub.SearchMovies(movie_pb2.SearchMoviesRequest(query="zzz", year=1999))

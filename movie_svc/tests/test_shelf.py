@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from movie_svc.allowance import Allowance
 from movie_svc.counters import Counters
 from movie_svc.films import AnswerUnusable, FilmsUnavailable
 from movie_svc.shelf import Kept, Policy, Shelf, StoreUnavailable
@@ -55,7 +56,7 @@ class Source:
         self.answers = asyncio.Event()
         self.answers.set()
 
-    async def fetch(self, key: Word, deadline: float) -> str:
+    async def fetch(self, key: Word, deadline: float, allowance: Allowance) -> str:
         self.asked.append(key.name)
         await self.answers.wait()
         await asyncio.sleep(0)

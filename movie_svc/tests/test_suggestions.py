@@ -96,8 +96,11 @@ async def test_a_suggestion_is_what_a_row_of_a_list_shows(running: Running) -> N
 
 async def test_titles_of_lists_are_suggested_too_and_added_to_those_known(running: Running) -> None:
     await seen(running, MATRIX)
-    row = {"id": 603, "title": "黑客帝国", "original_title": "The Matrix", "original_language": "en"}
-    other = {"id": 604, "title": "黑客", "original_title": "Reloaded", "original_language": "en"}
+    assert await suggested(running, "matr", "zh") == [(603, "The Matrix", "en")]
+    row = {"id": 603, "title": "黑客帝国", "original_title": "The Matrix"}
+    other = {"id": 604, "title": "黑客", "original_title": "Reloaded"}
+    for film_row in (row, other):
+        film_row |= {"original_language": "en", "overview": "概述"}
     page = {"results": [row, other], "total_results": 2}
     running.upstream.answers["/trending/movie/week"] = lambda _: Reply.of(page)
     await running.stub.ListTrending(movie_pb2.ListTrendingRequest(locale=movie_pb2.Locale(languages=["zh"])))

@@ -151,7 +151,13 @@ def page(number: int, *, total: int = 45) -> dict[str, Any]:
     first, last = (number - 1) * 20 + 1, min(number * 20, total)
     rows = [
         {"id": row, "title": f"Film {row}", "original_title": f"Film {row}", "original_language": "en"}
-        | {"overview": "", "genre_ids": [18, 35, 99], "release_date": "", "vote_count": 0, "vote_average": 0}
+        | {
+            "overview": f"About {row}.",
+            "genre_ids": [18, 35, 99],
+            "release_date": "",
+            "vote_count": 0,
+            "vote_average": 0,
+        }
         | {"poster_path": f"/{row}.jpg", "backdrop_path": None, "popularity": 1.5}
         for row in range(first, last + 1)
     ]
