@@ -1,11 +1,11 @@
-"""Entries of a backlog: what one is, what putting one does, and in which orders they are listed.
+"""Entries of a backlog: what one is, what putting and changing one does, and how they are listed.
 
 Plain values and rules; nothing here knows of gRPC or of PostgreSQL.
 """
 
 import hashlib
-import json
-from dataclasses import dataclass
+from collections.abc import Set
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
@@ -47,7 +47,26 @@ class Order(StrEnum):
     RATING_DESC = "rating_desc"
     """Without a rating: at the end."""
     RATING_ASC = "rating_asc"
-    """Without a rating: at the end here, too."""
+    """Without a rating: at the end here, too. So it is with every fact that is missing."""
+    RELEASE_DATE_DESC = "release_date_desc"
+    RELEASE_DATE_ASC = "release_date_asc"
+    RUNTIME_DESC = "runtime_desc"
+    RUNTIME_ASC = "runtime_asc"
+    TITLE_DESC = "title_desc"
+    """By the folded title in the reader's language."""
+    TITLE_ASC = "title_asc"
+    POPULARITY_DESC = "popularity_desc"
+    POPULARITY_ASC = "popularity_asc"
+
+
+class Field(StrEnum):
+    """What of an entry can be changed by itself."""
+
+    STATUS = "status"
+    NOTE = "note"
+    RATING = "rating"
+    TAGS = "tags"
+    WATCH_TIME = "watch_time"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,18 +114,18 @@ class Entry:
     @property
     def etag(self) -> str:
         """A short text that changes whenever anything about the entry does."""
-        content = json.dumps(
-            [
+        content = repr(
+            (
                 self.movie_id,
-                self.status,
+                self.status.value,
                 self.note,
                 self.half_stars,
                 self.tags,
                 self.add_time.isoformat(),
                 self.update_time.isoformat(),
                 self.watch_time and self.watch_time.isoformat(),
-                self.source,
-            ]
+                self.source.value,
+            )
         )
         return hashlib.sha256(content.encode()).hexdigest()[:24]
 
@@ -118,14 +137,35 @@ class Filter:
     status: Status | None = None
     tag: str | None = None
     """Spelled exactly so."""
+    genre_ids: tuple[int, ...] = ()
+    """Films that have all of these."""
+    max_runtime_minutes: int | None = None
+    decade: int | None = None
+    """Its first year."""
+    provider_ids: tuple[int, ...] = ()
+    """Films that one of these has by subscription in `region`."""
+    region: str = ""
+    text: str = ""
+    """In the title, the note or a tag; case and accents apart."""
+
+    @property
+    def asks_about_films(self) -> bool:
+        """Whether facts about the films decide."""
+        return bool(
+            self.genre_ids
+            or self.max_runtime_minutes is not None
+            or self.decade is not None
+            or self.provider_ids
+            or self.text
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
     """A place in an ordered list: right after the entry with this sort key and film."""
 
-    key: datetime | int
-    """A time for the orders by time; half stars, see `sort_key`, for those by rating."""
+    key: datetime | float | str
+    """What the order compares; never empty, see `list_store`."""
     movie_id: int
 
 
@@ -138,19 +178,33 @@ class Page:
     """Where the list goes on; None at its end."""
     total_size: int
     """How many entries pass the filter, over all pages, at the same moment as the page."""
+    undecided_size: int = 0
+    """How many more might pass: what decides about them is not known yet."""
+    lacking_size: int = 0
+    """How many entries lack a fact that the filter or the order asks about, or have an old one."""
 
 
-def sort_key(entry: Entry, order: Order) -> datetime | int:
-    """What `order` compares. Never empty: a missing rating counts as one beyond the end of either order."""
-    match order:
-        case Order.ADDED_DESC | Order.ADDED_ASC:
-            return entry.add_time
-        case Order.UPDATED_DESC | Order.UPDATED_ASC:
-            return entry.update_time
-        case Order.RATING_DESC:
-            return entry.half_stars or 0
-        case Order.RATING_ASC:
-            return entry.half_stars or MOST_HALF_STARS + 1
+def changed(entry: Entry, draft: Draft, fields: Set[Field], *, now: datetime) -> Entry:
+    """Return the entry with these fields of the draft; the same one when there are none.
+
+    A watched film has a watch time: the given one, or what was known, or now.
+    """
+    if not fields:
+        return entry
+    status = draft.status if Field.STATUS in fields else entry.status
+    given = draft.watch_time and min(draft.watch_time, now)
+    watch_time = given if Field.WATCH_TIME in fields else entry.watch_time
+    if watch_time is None and status is Status.WATCHED:
+        watch_time = entry.watch_time or now
+    return replace(
+        entry,
+        status=status,
+        note=draft.note if Field.NOTE in fields else entry.note,
+        half_stars=draft.half_stars if Field.RATING in fields else entry.half_stars,
+        tags=draft.tags if Field.TAGS in fields else entry.tags,
+        watch_time=watch_time,
+        update_time=now,
+    )
 
 
 def half_stars(stars: float) -> int | None:

@@ -1,37 +1,23 @@
-"""Entries in PostgreSQL: the only place of this service that knows SQL and asyncpg."""
+"""Entries in PostgreSQL, one by one and in batches. Lists of them are in `list_store`."""
 
-from collections.abc import Sequence
-from datetime import UTC, datetime
-from functools import cache
+import json
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
-from backlog_svc.entries import (
-    MOST_HALF_STARS,
-    Draft,
-    Entry,
-    Filter,
-    Order,
-    Page,
-    Position,
-    Source,
-    Status,
-    sort_key,
-)
+from backlog_svc.entries import Draft, Entry, Field, Source, Status, changed
+from backlog_svc.refusals import EntryChanged, EntryNotFound
 from mesh.postgres import Database
 
-_FIRST_TIME: Final = datetime.min.replace(tzinfo=UTC)
-_LAST_TIME: Final = datetime.max.replace(tzinfo=UTC)
 
-# An order is an expression that is never NULL, its direction, and a position in front of every entry: with
-# that, the first page is a page like any other, and the comparison can always use the index.
-_ORDERS: Final[dict[Order, tuple[str, str, Position]]] = {
-    Order.ADDED_DESC: ("add_time", "DESC", Position(_LAST_TIME, 0)),
-    Order.ADDED_ASC: ("add_time", "ASC", Position(_FIRST_TIME, 0)),
-    Order.UPDATED_DESC: ("update_time", "DESC", Position(_LAST_TIME, 0)),
-    Order.UPDATED_ASC: ("update_time", "ASC", Position(_FIRST_TIME, 0)),
-    Order.RATING_DESC: ("coalesce(half_stars, 0::smallint)", "DESC", Position(MOST_HALF_STARS + 1, 0)),
-    Order.RATING_ASC: ("coalesce(half_stars, 11::smallint)", "ASC", Position(0, 0)),
-}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchOutcome:
+    """What putting a batch has done."""
+
+    added: int
+    changed: int
+    unchanged: int
 
 
 class EntryStore:
@@ -82,54 +68,121 @@ class EntryStore:
             draft.source,
             draft.keeps_watch_time,
         )
-        return _entry(row), row["added"]
+        return entry_of(row), row["added"]
+
+    _LOCK: Final = """
+        SELECT movie_id, status, note, half_stars, tags, add_time, update_time, watch_time, source
+        FROM backlog.entries
+        WHERE user_id = $1 AND movie_id = $2
+        FOR UPDATE
+    """
+    _UPDATE: Final = """
+        UPDATE backlog.entries
+        SET status = $3, note = $4, half_stars = $5, tags = $6, update_time = $7, watch_time = $8
+        WHERE user_id = $1 AND movie_id = $2
+    """
+
+    async def update(
+        self, user_id: str, draft: Draft, fields: Set[Field], *, etag: str, now: datetime
+    ) -> Entry:
+        """Changes these fields of the entry for the draft's film, and returns the entry as it is then.
+
+        Args:
+            user_id: Whose backlog.
+            draft: Has the new values.
+            fields: Which to change; without any the entry stays as it is.
+            etag: Of the entry that is to be changed; empty for any.
+            now: The time to write.
+
+        Raises:
+            EntryNotFound: There is no entry.
+            EntryChanged: It is no longer the one with this etag.
+        """
+        async with self._database.transaction() as connection:
+            row = await connection.fetchrow(self._LOCK, user_id, draft.movie_id)
+            if row is None:
+                raise EntryNotFound(draft.movie_id)
+            entry = entry_of(row)
+            if etag and etag != entry.etag:
+                raise EntryChanged(draft.movie_id)
+            after = changed(entry, draft, fields, now=now)
+            if after is not entry:
+                await connection.execute(
+                    self._UPDATE,
+                    user_id,
+                    after.movie_id,
+                    after.status,
+                    after.note,
+                    after.half_stars,
+                    after.tags,
+                    after.update_time,
+                    after.watch_time,
+                )
+        return after
+
+    # In the order of the films, so that two batches for one person do not wait for each other. What says the
+    # same already is not written, and not returned.
+    _PUT_BATCH: Final = """
+        INSERT INTO backlog.entries AS old (
+            user_id, movie_id, status, note, half_stars, tags, add_time, update_time, watch_time, source
+        )
+        SELECT $1, movie_id, status, note, half_stars, tags, $3, $3, watch_time, source
+        FROM jsonb_to_recordset($2::jsonb) AS drafts (
+            movie_id integer, status text, note text, half_stars smallint, tags text[],
+            watch_time timestamptz, source text
+        )
+        ORDER BY movie_id
+        ON CONFLICT (user_id, movie_id) DO UPDATE SET
+            status = excluded.status,
+            note = excluded.note,
+            half_stars = excluded.half_stars,
+            tags = excluded.tags,
+            update_time = excluded.update_time,
+            watch_time = CASE WHEN excluded.movie_id = ANY ($4::integer[])
+                              THEN coalesce(old.watch_time, excluded.watch_time)
+                              ELSE excluded.watch_time END
+        WHERE (old.status, old.note, old.half_stars, old.tags)
+                IS DISTINCT FROM (excluded.status, excluded.note, excluded.half_stars, excluded.tags)
+            OR CASE WHEN excluded.movie_id = ANY ($4::integer[])
+                    THEN old.watch_time IS NULL
+                    ELSE old.watch_time IS DISTINCT FROM excluded.watch_time END
+        RETURNING (xmax = 0) AS added
+    """
+
+    async def put_batch(self, user_id: str, drafts: Sequence[Draft], *, now: datetime) -> BatchOutcome:
+        """Adds films or replaces their entries, all or none.
+
+        Entries that say the same already stay as they are.
+
+        Args:
+            user_id: Whose backlog.
+            drafts: What the entries shall say, each film once.
+            now: The time to write.
+        """
+        rows = []
+        for draft in drafts:
+            watch_time = draft.new_watch_time(now)
+            rows.append(
+                {
+                    "movie_id": draft.movie_id,
+                    "status": draft.status,
+                    "note": draft.note,
+                    "half_stars": draft.half_stars,
+                    "tags": draft.tags,
+                    "watch_time": watch_time and watch_time.isoformat(),
+                    "source": draft.source,
+                }
+            )
+        keeping = [draft.movie_id for draft in drafts if draft.keeps_watch_time]
+        written = await self._database.fetch(self._PUT_BATCH, user_id, json.dumps(rows), now, keeping)
+        added = sum(row["added"] for row in written)
+        return BatchOutcome(added=added, changed=len(written) - added, unchanged=len(drafts) - len(written))
 
     _REMOVE: Final = "DELETE FROM backlog.entries WHERE user_id = $1 AND movie_id = $2"
 
     async def remove(self, user_id: str, movie_id: int) -> bool:
         """Takes a film out and says whether it was there."""
         return await self._database.execute(self._REMOVE, user_id, movie_id) == "DELETE 1"
-
-    # One statement, so the page and the total are of one moment. The total comes even with an empty page.
-    _PAGE: Final = """
-        SELECT total.size AS total_size, page.*
-        FROM (SELECT count(*) AS size FROM backlog.entries WHERE {chosen}) AS total
-        LEFT JOIN LATERAL (
-            SELECT
-                movie_id, status, note, half_stars, tags, add_time, update_time, watch_time, source,
-                {key} AS sort_key
-            FROM backlog.entries
-            WHERE {chosen} AND {key} {at_or_after} $2 AND ({key} <> $2 OR movie_id > $3)
-            ORDER BY {key} {direction}, movie_id
-            LIMIT $4
-        ) AS page ON TRUE
-        ORDER BY page.sort_key {direction}, page.movie_id
-    """
-
-    async def page(
-        self, user_id: str, chosen: Filter, order: Order, *, after: Position | None, size: int
-    ) -> Page:
-        """Gives a page of somebody's backlog.
-
-        Args:
-            user_id: Whose backlog.
-            chosen: Which entries.
-            order: In which order.
-            after: Where the page before ended; None for the first.
-            size: How many entries at most.
-        """
-        after = after or _ORDERS[order][2]
-        values = [value for value in (chosen.status, chosen.tag) if value is not None]
-        statement = _page_statement(order, chosen.status is not None, chosen.tag is not None)
-        # One more than asked for tells whether the list goes on.
-        rows = await self._database.fetch(statement, user_id, after.key, after.movie_id, size + 1, *values)
-        entries = [_entry(row) for row in rows if row["movie_id"] is not None]
-        last = entries[size - 1] if len(entries) > size else None
-        return Page(
-            entries=tuple(entries[:size]),
-            next=None if last is None else Position(sort_key(last, order), last.movie_id),
-            total_size=rows[0]["total_size"],
-        )
 
     _OF_MOVIES: Final = """
         SELECT movie_id, status, note, half_stars, tags, add_time, update_time, watch_time, source
@@ -140,7 +193,7 @@ class EntryStore:
 
     async def of_movies(self, user_id: str, movie_ids: Sequence[int]) -> tuple[Entry, ...]:
         """Gives the entries somebody has for these films, by film id."""
-        return tuple(map(_entry, await self._database.fetch(self._OF_MOVIES, user_id, movie_ids)))
+        return tuple(map(entry_of, await self._database.fetch(self._OF_MOVIES, user_id, movie_ids)))
 
     _ALL: Final = """
         SELECT movie_id, status, note, half_stars, tags, add_time, update_time, watch_time, source
@@ -151,7 +204,37 @@ class EntryStore:
 
     async def everything(self, user_id: str) -> tuple[Entry, ...]:
         """Gives somebody's whole backlog as of one moment, in the order of adding."""
-        return tuple(map(_entry, await self._database.fetch(self._ALL, user_id)))
+        return tuple(map(entry_of, await self._database.fetch(self._ALL, user_id)))
+
+    # Wanted and watched entries of all of them in one pass over an index, whose columns these are.
+    _INTERSECT: Final = """
+        SELECT movie_id, count(*) FILTER (WHERE status = 'want_to_watch') AS wanted_by
+        FROM backlog.entries
+        WHERE user_id = ANY ($1::text[]) AND status = ANY ($2::text[])
+        GROUP BY movie_id
+        HAVING count(*) FILTER (WHERE status = 'want_to_watch') >= $3
+            AND count(*) FILTER (WHERE status = 'watched') = 0
+        ORDER BY wanted_by DESC, movie_id
+        LIMIT $4
+    """
+
+    async def intersect(
+        self, user_ids: Sequence[str], *, at_least: int, leave_out_watched: bool, limit: int
+    ) -> list[tuple[int, int]]:
+        """Gives the films that several people want to watch, those wanted by most first, then by film id.
+
+        Args:
+            user_ids: Who, each once.
+            at_least: How many of them must want a film, 1 or more.
+            leave_out_watched: Whether to leave out what any of them has watched.
+            limit: How many films at most.
+
+        Returns:
+            Films, each with how many want it.
+        """
+        statuses = [Status.WANT_TO_WATCH, *([Status.WATCHED] if leave_out_watched else [])]
+        rows = await self._database.fetch(self._INTERSECT, user_ids, statuses, at_least, limit)
+        return [(row["movie_id"], row["wanted_by"]) for row in rows]
 
     _ERASE: Final = "DELETE FROM backlog.entries WHERE user_id = $1"
 
@@ -160,22 +243,8 @@ class EntryStore:
         return int((await self._database.execute(self._ERASE, user_id)).removeprefix("DELETE "))
 
 
-@cache  # two dozen texts at most, and the same text is the same prepared statement
-def _page_statement(order: Order, by_status: bool, by_tag: bool) -> str:
-    key, direction, _ = _ORDERS[order]
-    conditions = ["user_id = $1"]
-    for asked, condition in ((by_status, "status = ${}"), (by_tag, "${} = ANY (tags)")):
-        if asked:
-            conditions.append(condition.format(4 + len(conditions)))
-    return EntryStore._PAGE.format(
-        chosen=" AND ".join(conditions),
-        key=key,
-        direction=direction,
-        at_or_after="<=" if direction == "DESC" else ">=",
-    )
-
-
-def _entry(row: Any) -> Entry:
+def entry_of(row: Any) -> Entry:
+    """Return the entry that a row of the table is."""
     return Entry(
         movie_id=row["movie_id"],
         status=Status(row["status"]),

@@ -1,11 +1,10 @@
 """`python -m gateway` puts the gateway together and serves it until SIGTERM."""
 
-import asyncio
 import secrets
 import sys
 import time
-from collections.abc import AsyncIterator, Coroutine, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -28,6 +27,7 @@ from gateway.apple_revocations import AppleRevocations
 from gateway.apple_tokens import AppleSignatures, AppleTokens
 from gateway.auth import Auth
 from gateway.auth_servicer import AuthServicer
+from gateway.backlog_files import BacklogFiles
 from gateway.deletion import Cause, Deletions, Step
 from gateway.deletion_store import DeletionStore
 from gateway.export_store import OwnRecordStore
@@ -57,6 +57,7 @@ from gateway.store import Store
 from gateway.sweeping import Sweep, sweep_for_ever
 from gateway.token_endpoint import TokenEndpoint
 from mesh import logs
+from mesh.background import running_in_background
 from mesh.channels import open_channel
 from mesh.clock import Clock, utc_now
 from mesh.health import Probe
@@ -214,11 +215,13 @@ def services(
         new_secret=lambda: secrets.token_bytes(SECRET_BYTES),
     )
     movie_stub = movie_pb2_grpc.MovieServiceStub(movies)
+    backlog_stub = backlog_pb2_grpc.BacklogServiceStub(backlogs)
     library = Library(
         movies=movie_stub,
         films=Films(movie_stub, remembered=films_remembered, seconds=time.monotonic),
-        backlogs=backlog_pb2_grpc.BacklogServiceStub(backlogs),
+        backlogs=backlog_stub,
     )
+    files = BacklogFiles(movies=movie_stub, backlogs=backlog_stub)
     postgresql = {"postgresql": database.probe(schema=SCHEMA, folder=FOLDER)}
     # The generated base answers what a servicer does not override with UNIMPLEMENTED; its stub calls those
     # abstract.
@@ -251,7 +254,7 @@ def services(
         Service(
             descriptor=library_pb2.DESCRIPTOR.services_by_name["LibraryService"],
             add=library_pb2_grpc.add_LibraryServiceServicer_to_server,
-            servicer=LibraryServicer(library, preferences=store),  # type: ignore[abstract]
+            servicer=LibraryServicer(library, files=files, preferences=store, clock=clock),
             probes={
                 **postgresql,
                 "backlog_svc": serving_probe(backlogs, _BACKLOGS),
@@ -303,18 +306,6 @@ def build_deletions(
         settle=timedelta(seconds=settings.erasure_delay_seconds),
         clock=clock,
     )
-
-
-@asynccontextmanager
-async def running_in_background(work: Coroutine[Any, Any, None], *, name: str) -> AsyncIterator[None]:
-    """Run a coroutine for as long as the block lasts."""
-    task = asyncio.create_task(work, name=name)
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
 
 
 def serving_probe(channel: grpc.aio.Channel, service: ServiceDescriptor) -> Probe:

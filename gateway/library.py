@@ -16,6 +16,11 @@ from popcorn.movie.v1 import movie_pb2, movie_pb2_grpc
 _PATIENCE_WITH_FILMS_SECONDS: Final = 2.0
 _FILMS_SHARE_OF_THE_DEADLINE: Final = 0.7
 
+FALLBACK_REGION: Final = "US"
+"""Where somebody is of whom nothing is known; movie_svc has the same."""
+
+_BY_TITLE: Final = frozenset({backlog_pb2.ENTRY_ORDER_TITLE_ASC, backlog_pb2.ENTRY_ORDER_TITLE_DESC})
+
 _log = structlog.get_logger("gateway.library")
 
 
@@ -25,6 +30,16 @@ class BacklogPage:
 
     entries: backlog_pb2.ListEntriesResponse
     """The entries, and where the list goes on."""
+    films: movie_pb2.BatchGetMoviesResponse | None
+    """Their films; None when films cannot be had now at all, or the page is empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class MovieNights:
+    """One page of somebody's movie nights."""
+
+    matches: backlog_pb2.ListMatchesResponse
+    """The matches, and where the list goes on."""
     films: movie_pb2.BatchGetMoviesResponse | None
     """Their films; None when films cannot be had now at all, or the page is empty."""
 
@@ -102,18 +117,75 @@ class Library:
     async def page(
         self, request: backlog_pb2.ListEntriesRequest, locale: Awaitable[movie_pb2.Locale]
     ) -> BacklogPage:
-        """Return a page of a backlog with its films: one request to each service, however long the page."""
-        listing = self._backlogs.ListEntries(request)
-        try:
+        """Return a page of a backlog with its films: one request to each service, however long the page.
+
+        Args:
+            request: Which page; where it depends on the reader, their languages and region are filled in.
+            locale: Who reads.
+        """
+        if _depends_on_the_reader(request):
             reader = await locale
-            entries = await listing
-        finally:
-            listing.cancel()
+            request.languages.extend(reader.languages)
+            request.filter.region = reader.region or FALLBACK_REGION
+            entries = await self._backlogs.ListEntries(request)
+        else:
+            listing = self._backlogs.ListEntries(request)
+            try:
+                reader = await locale
+                entries = await listing
+            finally:
+                listing.cancel()
         if not entries.entries:
             return BacklogPage(entries, None)
         return BacklogPage(
             entries, await self._films_of([entry.movie_id for entry in entries.entries], reader)
         )
+
+    async def movie_nights(
+        self, request: backlog_pb2.ListMatchesRequest, locale: Awaitable[movie_pb2.Locale]
+    ) -> MovieNights:
+        """Return a page of movie nights with their films: one request to each service."""
+        listing = self._backlogs.ListMatches(request)
+        try:
+            reader = await locale
+            matches = await listing
+        finally:
+            listing.cancel()
+        if not matches.matches:
+            return MovieNights(matches, None)
+        movie_ids = sorted({match.movie_id for match in matches.matches})
+        return MovieNights(matches, await self._films_of(movie_ids, reader))
+
+    async def mark_watched(
+        self, request: backlog_pb2.MarkMatchWatchedRequest
+    ) -> backlog_pb2.MarkMatchWatchedResponse:
+        """Move the film of a movie night to watched for all who were there."""
+        return await self._backlogs.MarkMatchWatched(request)
+
+    async def stats(self, user_id: str) -> backlog_pb2.Stats:
+        """Return somebody's backlog in numbers."""
+        answer = await self._backlogs.GetStats(backlog_pb2.GetStatsRequest(user_id=user_id))
+        return answer.stats
+
+    async def stats_and_genres(
+        self, user_id: str, locale: Awaitable[movie_pb2.Locale]
+    ) -> tuple[backlog_pb2.Stats, movie_pb2.ListGenresResponse, movie_pb2.Locale]:
+        """Return somebody's backlog in numbers, all genres, and the reader they are named for."""
+        counting = self._backlogs.GetStats(backlog_pb2.GetStatsRequest(user_id=user_id))
+        try:
+            reader = await locale
+            genres = await self.genres(reader)
+            counted = await counting
+        finally:
+            counting.cancel()
+        return counted.stats, genres, reader
+
+    async def update(
+        self, request: backlog_pb2.UpdateEntryRequest, locale: movie_pb2.Locale
+    ) -> tuple[backlog_pb2.Entry, movie_pb2.BatchGetMoviesResponse | None]:
+        """Change parts of an entry; return it with its film, None when that cannot be had now."""
+        done = await self._backlogs.UpdateEntry(request)
+        return done.entry, await self._films_of([done.entry.movie_id], locale)
 
     async def _films_of(
         self, movie_ids: Sequence[int], locale: movie_pb2.Locale
@@ -136,6 +208,10 @@ class Library:
             backlog_pb2.RemoveEntryRequest(user_id=user_id, movie_id=movie_id)
         )
         return done.removed
+
+
+def _depends_on_the_reader(request: backlog_pb2.ListEntriesRequest) -> bool:
+    return bool(request.order in _BY_TITLE or request.filter.text or request.filter.provider_ids)
 
 
 def _patience_with_films() -> float:

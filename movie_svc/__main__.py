@@ -1,9 +1,8 @@
 """`python -m movie_svc` serves films until SIGTERM."""
 
-import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,6 +11,7 @@ from typing import Any
 from motor.motor_asyncio import AsyncIOMotorClient
 
 from mesh import logs
+from mesh.background import running_in_background
 from mesh.clock import Clock, utc_now
 from mesh.page_tokens import PageTokens
 from mesh.server import ServerOptions, Service, run, serve
@@ -217,23 +217,12 @@ async def parts(
         await store.close()
 
 
-@asynccontextmanager
-async def running_beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Runs work that never ends by itself until the block is left."""
-    task = asyncio.create_task(work)
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
 async def main(settings: MovieSettings) -> None:
     """Serves with these settings."""
     async with (
         parts(settings) as built,
-        running_beside(built.changes.follow()),
-        running_beside(built.counters.keep_telling()),
+        running_in_background(built.changes.follow(), name="changes"),
+        running_in_background(built.counters.keep_telling(), name="counters"),
     ):
         await serve(
             NAME,

@@ -11,8 +11,12 @@ import grpc
 import pytest
 
 from backlog_svc.__main__ import service
+from backlog_svc.film_store import FilmStore
+from backlog_svc.list_store import ListStore
 from backlog_svc.migrate import FOLDER, SCHEMA
+from backlog_svc.movies import Movies
 from backlog_svc.store import EntryStore
+from backlog_svc.tests.movie_service import ScriptedMovies, scripted_movies, serving
 from mesh.migrations import migrate
 from mesh.postgres import Database
 from mesh.server import Server
@@ -66,9 +70,31 @@ def store(database: Database) -> EntryStore:
 
 
 @pytest.fixture(scope="session")
-async def channel(database: Database, clock: SetClock) -> AsyncIterator[grpc.aio.Channel]:
+def lists(database: Database) -> ListStore:
+    return ListStore(database)
+
+
+@pytest.fixture(scope="session")
+def film_store(database: Database) -> FilmStore:
+    return FilmStore(database)
+
+
+@pytest.fixture(scope="session")
+def scripted() -> ScriptedMovies:
+    """What movie_svc says; a test that changes it puts it back."""
+    return scripted_movies()
+
+
+@pytest.fixture(scope="session")
+async def movies(scripted: ScriptedMovies) -> AsyncIterator[Movies]:
+    async with serving(scripted) as movies:
+        yield movies
+
+
+@pytest.fixture(scope="session")
+async def channel(database: Database, movies: Movies, clock: SetClock) -> AsyncIterator[grpc.aio.Channel]:
     async with (
-        Server([service(database, page_token_key=KEY, clock=clock)], listen="127.0.0.1:0") as server,
+        Server([service(database, movies, page_token_key=KEY, clock=clock)], listen="127.0.0.1:0") as server,
         grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
     ):
         yield channel

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from backlog_svc.entries import Draft, Entry, Order, Source, Status, half_stars, sort_key, stars
+from backlog_svc.entries import Draft, Entry, Field, Source, Status, changed, half_stars, stars
 
 NOW = datetime(2026, 11, 21, 20, 15, tzinfo=UTC)
 ENTRY = Entry(
@@ -73,8 +73,40 @@ def test_the_etag_changes_with_every_field_and_with_nothing_else() -> None:
     assert replace(ENTRY).etag == ENTRY.etag
 
 
-def test_no_rating_sorts_behind_every_rating_in_both_directions() -> None:
-    unrated = replace(ENTRY, half_stars=None)
-    rated = [replace(ENTRY, half_stars=n) for n in range(1, 11)]
-    assert all(sort_key(unrated, Order.RATING_DESC) < sort_key(entry, Order.RATING_DESC) for entry in rated)  # type: ignore[operator]  # both are numbers
-    assert all(sort_key(unrated, Order.RATING_ASC) > sort_key(entry, Order.RATING_ASC) for entry in rated)  # type: ignore[operator]  # both are numbers
+ALL_OTHER = Draft(
+    movie_id=603,
+    status=Status.DROPPED,
+    note="alone",
+    half_stars=2,
+    tags=("never again",),
+    watch_time=NOW - timedelta(days=7),
+)
+
+
+@pytest.mark.parametrize("field", Field)
+def test_a_change_touches_the_fields_it_names_and_no_other(field: Field) -> None:
+    later = NOW + timedelta(hours=1)
+    after = changed(ENTRY, ALL_OTHER, {field}, now=later)
+    name = "half_stars" if field is Field.RATING else field.value
+    assert after == replace(ENTRY, update_time=later, **{name: getattr(ALL_OTHER, name)})
+
+
+def test_a_change_of_nothing_is_none() -> None:
+    assert changed(ENTRY, ALL_OTHER, frozenset(), now=NOW + timedelta(hours=1)) is ENTRY
+
+
+def test_what_is_watched_always_has_a_watch_time() -> None:
+    later = NOW + timedelta(hours=1)
+    watched = Draft(movie_id=603, status=Status.WATCHED)
+    wanted = replace(ENTRY, status=Status.WANT_TO_WATCH, watch_time=None)
+    assert changed(wanted, watched, {Field.STATUS}, now=later).watch_time == later
+    assert changed(ENTRY, watched, {Field.STATUS}, now=later).watch_time == NOW
+    assert changed(ENTRY, watched, {Field.WATCH_TIME}, now=later).watch_time == NOW
+    ahead = replace(watched, watch_time=later + timedelta(seconds=30))
+    assert changed(ENTRY, ahead, {Field.WATCH_TIME}, now=later).watch_time == later
+
+
+def test_what_is_to_be_watched_again_keeps_when_it_was_watched_until_that_is_taken_away() -> None:
+    again = changed(ENTRY, Draft(movie_id=603), {Field.STATUS}, now=NOW)
+    assert (again.status, again.watch_time) == (Status.WANT_TO_WATCH, NOW)
+    assert changed(again, Draft(movie_id=603), {Field.WATCH_TIME}, now=NOW).watch_time is None

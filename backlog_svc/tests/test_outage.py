@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from backlog_svc.__main__ import service
 from backlog_svc.migrate import FOLDER, SCHEMA
+from backlog_svc.movies import Movies
 from backlog_svc.tests.conftest import KEY
 from dev.postgres import Postgres
 from mesh.errors import reason_of, status_of
@@ -44,12 +46,12 @@ def own_postgres(tmp_path: Path) -> Iterator[Postgres]:
 
 
 @asynccontextmanager
-async def serving(postgres: Postgres) -> AsyncIterator[grpc.aio.Channel]:
+async def serving(postgres: Postgres, movies: Movies) -> AsyncIterator[grpc.aio.Channel]:
     """A channel to the service upon that server."""
     database = Database(postgres.url, application="tests")
     await database.start()
     async with (
-        Server([service(database, page_token_key=KEY)], listen="127.0.0.1:0") as server,
+        Server([service(database, movies, page_token_key=KEY)], listen="127.0.0.1:0") as server,
         grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
     ):
         yield channel
@@ -70,13 +72,32 @@ def put(movie_id: int) -> pb.PutEntryRequest:
     return pb.PutEntryRequest(user_id=USER, entry=pb.EntryDraft(movie_id=movie_id))
 
 
+def put_batch(number: int) -> pb.BatchPutEntriesRequest:
+    """Fifty films with one tag, which tells their batch."""
+    drafts = [
+        pb.EntryDraft(movie_id=1_000_000 + number * 50 + film, tags=[f"batch {number}"]) for film in range(50)
+    ]
+    return pb.BatchPutEntriesRequest(user_id=USER, entries=drafts)
+
+
 async def says_unavailable(backlog: BacklogServiceAsyncStub) -> None:
     loop = asyncio.get_running_loop()
     for call in (
         lambda: backlog.PutEntry(put(999_999)),
         lambda: backlog.RemoveEntry(pb.RemoveEntryRequest(user_id=USER, movie_id=999_999)),
+        lambda: backlog.UpdateEntry(pb.UpdateEntryRequest(user_id=USER, entry=pb.EntryDraft(movie_id=1))),
+        lambda: backlog.BatchPutEntries(put_batch(0)),
         lambda: backlog.ListEntries(pb.ListEntriesRequest(user_id=USER)),
+        lambda: backlog.ListEntries(pb.ListEntriesRequest(user_id=USER, order=pb.ENTRY_ORDER_TITLE_ASC)),
         lambda: backlog.BatchGetEntries(pb.BatchGetEntriesRequest(user_id=USER, movie_ids=[1])),
+        lambda: backlog.GetStats(pb.GetStatsRequest(user_id=USER)),
+        lambda: backlog.ListMatches(pb.ListMatchesRequest(user_id=USER)),
+        lambda: backlog.MarkMatchWatched(
+            pb.MarkMatchWatchedRequest(user_id=USER, game_id="g", movie_id=999_999)
+        ),
+        lambda: backlog.WithdrawMatch(pb.WithdrawMatchRequest(game_id="g", movie_id=999_999)),
+        lambda: backlog.ListGames(pb.ListGamesRequest(user_id=USER)),
+        lambda: backlog.IntersectBacklogs(pb.IntersectBacklogsRequest(user_ids=[USER])),
     ):
         begun = loop.time()
         with pytest.raises(grpc.aio.AioRpcError) as raised:
@@ -97,10 +118,11 @@ def assert_unavailable(error: grpc.aio.AioRpcError) -> None:
 
 async def test_the_service_starts_without_postgresql_and_serves_as_soon_as_it_is_there(
     own_postgres: Postgres,
+    movies: Movies,
 ) -> None:
     await migrate(own_postgres.url, schema=SCHEMA, folder=FOLDER)
     await asyncio.to_thread(own_postgres.stop)
-    async with serving(own_postgres) as channel:
+    async with serving(own_postgres, movies) as channel:
         backlog = BacklogServiceStub(channel)
         await health_becomes(channel, NOT_SERVING)
         await says_unavailable(backlog)
@@ -111,13 +133,15 @@ async def test_the_service_starts_without_postgresql_and_serves_as_soon_as_it_is
 
 async def test_a_killed_postgresql_costs_typed_errors_and_nothing_that_was_acknowledged(
     own_postgres: Postgres,
+    movies: Movies,
 ) -> None:
     await migrate(own_postgres.url, schema=SCHEMA, folder=FOLDER)
-    async with serving(own_postgres) as channel:
+    async with serving(own_postgres, movies) as channel:
         backlog = BacklogServiceStub(channel)
         await health_becomes(channel, SERVING)
         loop = asyncio.get_running_loop()
         acknowledged: set[int] = set()
+        acknowledged_batches: set[int] = set()
         slowest = 0.0
         killed, done = asyncio.Event(), asyncio.Event()
         back_at: list[float] = []
@@ -141,7 +165,24 @@ async def test_a_killed_postgresql_costs_typed_errors_and_nothing_that_was_ackno
                         back_at.append(loop.time())
                 slowest = max(slowest, loop.time() - begun)
 
+        async def write_batches(first: int) -> None:
+            """Writes batch after batch; one that failed is left to lie."""
+            nonlocal slowest
+            number = first
+            while not done.is_set():
+                begun = loop.time()
+                try:
+                    await backlog.BatchPutEntries(put_batch(number))
+                except grpc.aio.AioRpcError as error:
+                    assert_unavailable(error)
+                    await asyncio.sleep(0.05)
+                else:
+                    acknowledged_batches.add(number)
+                number += 2
+                slowest = max(slowest, loop.time() - begun)
+
         writers = [asyncio.create_task(write(first)) for first in range(1, 9)]
+        writers += [asyncio.create_task(write_batches(first)) for first in range(2)]
         await until(lambda: len(acknowledged) >= 100)
         await asyncio.to_thread(own_postgres.kill)
         killed.set()
@@ -158,16 +199,20 @@ async def test_a_killed_postgresql_costs_typed_errors_and_nothing_that_was_ackno
         assert slowest < TYPED_ERROR_SECONDS
 
         listed: set[int] = set()
+        of_batches: Counter[str] = Counter()
         token = ""
         while True:
             page = await backlog.ListEntries(
                 pb.ListEntriesRequest(user_id=USER, page_size=100, page_token=token)
             )
             listed |= {entry.movie_id for entry in page.entries}
+            of_batches.update(tag for entry in page.entries for tag in entry.tags)
             token = page.next_page_token
             if not token:
                 break
         assert acknowledged <= listed
+        assert set(of_batches.values()) == {50}, "no batch is there in part"
+        assert {f"batch {number}" for number in acknowledged_batches} <= set(of_batches)
 
 
 async def until(holds: Callable[[], bool], *, seconds: float = 20.0) -> None:

@@ -42,7 +42,12 @@ async def test_it_serves_until_it_is_told_to_stop(repository: Path, new_database
     await migrate(url, schema=SCHEMA, folder=FOLDER)
     process = await started(
         repository,
-        environment(DATABASE_URL=url, BACKLOG_LISTEN=f"127.0.0.1:{port}", PAGE_TOKEN_KEY="k" * 32),
+        environment(
+            DATABASE_URL=url,
+            BACKLOG_LISTEN=f"127.0.0.1:{port}",
+            MOVIE_TARGET=f"127.0.0.1:{free_port()}",
+            PAGE_TOKEN_KEY="k" * 32,
+        ),
     )
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         watch = health_pb2_grpc.HealthStub(channel).Watch(
@@ -67,6 +72,7 @@ async def test_it_serves_until_it_is_told_to_stop(repository: Path, new_database
         ("DATABASE_URL", "mysql://user:hunter2@db/popcorn"),
         ("BACKLOG_LISTEN", ""),
         ("BACKLOG_LISTEN", "9000"),
+        ("MOVIE_TARGET", ""),
         ("PAGE_TOKEN_KEY", ""),
         ("PAGE_TOKEN_KEY", "hunter2"),
         ("DATABASE_CONNECTIONS", "0"),
@@ -76,7 +82,10 @@ async def test_a_missing_or_bad_variable_stops_it_with_a_sentence(
     repository: Path, variable: str, value: str
 ) -> None:
     good = environment(
-        DATABASE_URL="postgresql://db:5432/popcorn", BACKLOG_LISTEN="127.0.0.1:0", PAGE_TOKEN_KEY="k" * 32
+        DATABASE_URL="postgresql://db:5432/popcorn",
+        BACKLOG_LISTEN="127.0.0.1:0",
+        MOVIE_TARGET="movies:9003",
+        PAGE_TOKEN_KEY="k" * 32,
     )
     process = await started(repository, {**good, variable: value})
     output, _ = await asyncio.wait_for(process.communicate(), SECONDS)

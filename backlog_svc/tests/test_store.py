@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
-from backlog_svc.entries import Draft, Entry, Filter, Order, Source, Status
-from backlog_svc.store import EntryStore, _page_statement
-from mesh.postgres import Database
+from backlog_svc.entries import Draft, Entry, Field, Source, Status
+from backlog_svc.refusals import EntryChanged, EntryNotFound
+from backlog_svc.store import EntryStore
 
 NOW = datetime(2026, 11, 21, 20, 15, 0, 123456, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)
@@ -41,10 +41,6 @@ async def test_everything_comes_back_as_it_was_put(store: EntryStore, somebody: 
         source=Source.IMPORT,
     )
     assert await store.of_movies(user, [603]) == (entry,)
-    page = await store.page(user, Filter(), Order.ADDED_DESC, after=None, size=10)
-    assert page.entries == (entry,)
-    assert page.next is None
-    assert page.total_size == 1
 
 
 async def test_the_earliest_time_there_is_comes_back(store: EntryStore, somebody: Callable[[], str]) -> None:
@@ -118,19 +114,6 @@ async def test_entries_of_films_come_once_and_by_film_id(
     assert [entry.movie_id for entry in entries] == [10, 20, 2**31 - 1]
 
 
-async def test_an_empty_page_still_counts(store: EntryStore, somebody: Callable[[], str]) -> None:
-    user = somebody()
-    nothing = await store.page(user, Filter(), Order.RATING_ASC, after=None, size=5)
-    assert (nothing.entries, nothing.next, nothing.total_size) == ((), None, 0)
-    for movie_id in (1, 2, 3):
-        await store.put(user, Draft(movie_id=movie_id), now=NOW)
-    first = await store.page(user, Filter(), Order.ADDED_ASC, after=None, size=2)
-    assert first.next is not None
-    await store.remove(user, 3)
-    beyond = await store.page(user, Filter(), Order.ADDED_ASC, after=first.next, size=2)
-    assert (beyond.entries, beyond.next, beyond.total_size) == ((), None, 2)
-
-
 @pytest.mark.parametrize(
     "beyond_the_rules",
     [
@@ -160,31 +143,85 @@ async def test_every_status_and_source_is_one_the_table_knows(
         assert (entry.status, entry.source) == (draft.status, draft.source)
 
 
-_SEED = """
-    INSERT INTO backlog.entries
-    SELECT 'reader-' || reader, movie, 'want_to_watch', '', nullif(movie % 11, 0), '{}',
-           $1::timestamptz - movie * interval '1 minute', $1, NULL, 'import'
-    FROM generate_series(1, 20) AS reader, generate_series(1, 1000) AS movie
-"""
+async def test_a_batch_is_put_all_or_none_and_counted(store: EntryStore, somebody: Callable[[], str]) -> None:
+    user = somebody()
+    await store.put(user, Draft(movie_id=1), now=NOW)
+    await store.put(user, Draft(movie_id=2, note="old"), now=NOW)
+    watched = Draft(movie_id=4, status=Status.WATCHED)
+    drafts = [replace(FULL, movie_id=3), Draft(movie_id=1), Draft(movie_id=2, note="new"), watched]
+    done = await store.put_batch(user, drafts, now=LATER)
+    assert (done.added, done.changed, done.unchanged) == (2, 1, 1)
+    one, two, three, four = await store.of_movies(user, [1, 2, 3, 4])
+    assert (one.update_time, two.update_time) == (NOW, LATER)
+    assert (two.add_time, two.note) == (NOW, "new")
+    assert three == Entry(
+        movie_id=3,
+        status=Status.WATCHED,
+        note=FULL.note,
+        half_stars=9,
+        tags=FULL.tags,
+        add_time=LATER,
+        update_time=LATER,
+        watch_time=FULL.watch_time,
+        source=Source.IMPORT,
+    )
+    assert four.watch_time == LATER
+    again = await store.put_batch(user, drafts, now=LATER + timedelta(days=1))
+    assert (again.added, again.changed, again.unchanged) == (0, 0, 4)
+    assert await store.of_movies(user, [1, 2, 3, 4]) == (one, two, three, four)
+
+    with pytest.raises(asyncpg.CheckViolationError):
+        await store.put_batch(user, [Draft(movie_id=5), Draft(movie_id=6, half_stars=11)], now=LATER)
+    assert await store.of_movies(user, [5, 6]) == ()
 
 
-async def test_every_order_reads_an_index_and_only_as_far_as_the_page_goes(database: Database) -> None:
-    async with database.acquire() as connection:
-        await connection.execute(_SEED, NOW)
-        await connection.execute("ANALYZE backlog.entries")
-        for order, key in (
-            (Order.ADDED_DESC, NOW),
-            (Order.ADDED_ASC, NOW - timedelta(minutes=500)),
-            (Order.RATING_DESC, 5),
-            (Order.RATING_ASC, 5),
-        ):
-            for by_status in (False, True):
-                values = [Status.WANT_TO_WATCH] if by_status else []
-                [[plan]] = await connection.fetch(
-                    "EXPLAIN (ANALYZE, FORMAT JSON) " + _page_statement(order, by_status, False),
-                    *("reader-7", key, 500, 21, *values),
-                )
-                read = [line for line in plan.splitlines() if '"Relation Name"' in line]
-                assert len(read) == 2, f"{order}: one scan counts and one reads the page: {plan}"
-                assert '"Seq Scan"' not in plan, order
-                assert "entries_by_" in plan, order
+async def test_batches_that_meet_do_not_stand_in_each_others_way(
+    store: EntryStore, somebody: Callable[[], str]
+) -> None:
+    user = somebody()
+    drafts = [Draft(movie_id=movie_id) for movie_id in range(7_000, 7_300)]
+    outcomes = await asyncio.gather(
+        *(store.put_batch(user, drafts[:: 1 if number % 2 else -1], now=NOW) for number in range(8))
+    )
+    assert sum(outcome.added for outcome in outcomes) == 300
+    assert sum(outcome.unchanged for outcome in outcomes) == 300 * 7
+
+
+async def test_of_changes_with_one_etag_exactly_one_happens(
+    store: EntryStore, somebody: Callable[[], str]
+) -> None:
+    user = somebody()
+    entry, _ = await store.put(user, Draft(movie_id=11), now=NOW)
+    changes = [
+        store.update(user, Draft(movie_id=11, note=str(n)), {Field.NOTE}, etag=entry.etag, now=LATER)
+        for n in range(20)
+    ]
+    outcomes = await asyncio.gather(*changes, return_exceptions=True)
+    [won] = [outcome for outcome in outcomes if isinstance(outcome, Entry)]
+    assert all(isinstance(outcome, Entry | EntryChanged) for outcome in outcomes)
+    assert await store.of_movies(user, [11]) == (won,)
+
+
+async def test_changes_of_different_fields_at_once_are_all_kept(
+    store: EntryStore, somebody: Callable[[], str]
+) -> None:
+    user = somebody()
+    await store.put(user, Draft(movie_id=11), now=NOW)
+    await asyncio.gather(
+        store.update(user, Draft(movie_id=11, note="n"), {Field.NOTE}, etag="", now=LATER),
+        store.update(user, Draft(movie_id=11, half_stars=7), {Field.RATING}, etag="", now=LATER),
+        store.update(user, Draft(movie_id=11, tags=("t",)), {Field.TAGS}, etag="", now=LATER),
+        store.update(user, Draft(movie_id=11, status=Status.WATCHING), {Field.STATUS}, etag="", now=LATER),
+    )
+    [entry] = await store.of_movies(user, [11])
+    assert (entry.note, entry.half_stars, entry.tags, entry.status) == ("n", 7, ("t",), Status.WATCHING)
+
+
+async def test_what_is_not_there_cannot_be_changed(store: EntryStore, somebody: Callable[[], str]) -> None:
+    owner = somebody()
+    entry, _ = await store.put(owner, Draft(movie_id=11), now=NOW)
+    with pytest.raises(EntryNotFound):
+        await store.update(owner, Draft(movie_id=12, note="n"), {Field.NOTE}, etag="", now=LATER)
+    with pytest.raises(EntryNotFound):
+        await store.update(somebody(), Draft(movie_id=11, note="n"), {Field.NOTE}, etag=entry.etag, now=LATER)
+    assert await store.of_movies(owner, [11]) == (entry,)

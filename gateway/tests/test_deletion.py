@@ -21,7 +21,7 @@ import pytest
 
 from dev.processes import Process, free_port
 from gateway import keys
-from gateway.__main__ import build_deletions, running_in_background
+from gateway.__main__ import build_deletions
 from gateway.deletion import LEASE, PLAN, Cause, Deletions, Step, pause_after
 from gateway.deletion_store import DeletionStore
 from gateway.migrate import FOLDER, SCHEMA
@@ -36,6 +36,7 @@ from gateway.tests.conftest import (
 )
 from gateway.tests.refusals import refusal
 from gateway.tests.test_process import BASE, environment
+from mesh.background import running_in_background
 from mesh.channels import open_channel
 from mesh.migrations import migrate
 from mesh.postgres import Database

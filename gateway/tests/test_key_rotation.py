@@ -13,9 +13,9 @@ import jwt
 from dev.edge import Edge
 from dev.processes import free_port
 from gateway import keys
-from gateway.__main__ import running_in_background
 from gateway.tests.conftest import AUDIENCE, ISSUER, World
 from gateway.tests.replicas import replica
+from mesh.background import running_in_background
 from mesh.clock import utc_now
 from mesh.edge_settings import EdgeSettings
 from popcorn.gateway.v1 import account_pb2, auth_pb2

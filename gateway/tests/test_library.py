@@ -200,6 +200,7 @@ async def test_a_page_of_the_backlog_is_one_request_to_each(world: World, somebo
         next_page_token="more",
         total_size=4,
         attribution=NOTICE,
+        undecided_size=3,
     )
     assert world.backlogs.script.asked == [
         backlog_pb2.ListEntriesRequest(
@@ -213,6 +214,106 @@ async def test_a_page_of_the_backlog_is_one_request_to_each(world: World, somebo
     assert world.movies.script.asked == [
         movie_pb2.BatchGetMoviesRequest(movie_ids=[3, 1, 50, 1000], locale=HERE_AS_LOCALE)
     ]
+
+
+async def test_what_a_list_asks_about_films_goes_to_who_keeps_it(world: World, me: Metadata) -> None:
+    await world.library.ListBacklog(
+        library_pb2.ListBacklogRequest(
+            genre_ids=[18, 35], max_runtime_minutes=100, decade=1990, provider_ids=[8], text=" Noir "
+        ),
+        metadata=me,
+    )
+    [asked] = world.backlogs.script.asked
+    assert isinstance(asked, backlog_pb2.ListEntriesRequest)
+    assert asked.filter == backlog_pb2.EntryFilter(
+        genre_ids=[18, 35],
+        max_runtime_minutes=100,
+        decade=1990,
+        provider_ids=[8],
+        region="AT",
+        text="Noir",
+    )
+    assert asked.languages == ["de-AT", "en"]
+
+
+@pytest.mark.parametrize(
+    ("request_", "reader_counts"),
+    [
+        (library_pb2.ListBacklogRequest(order_by=backlog_pb2.ENTRY_ORDER_TITLE_ASC), True),
+        (library_pb2.ListBacklogRequest(order_by=backlog_pb2.ENTRY_ORDER_TITLE_DESC), True),
+        (library_pb2.ListBacklogRequest(text="x"), True),
+        (library_pb2.ListBacklogRequest(provider_ids=[8]), True),
+        (library_pb2.ListBacklogRequest(order_by=backlog_pb2.ENTRY_ORDER_RUNTIME_ASC, decade=1990), False),
+        (library_pb2.ListBacklogRequest(), False),
+    ],
+)
+async def test_who_reads_is_said_where_it_makes_a_difference(
+    world: World, me: Metadata, request_: library_pb2.ListBacklogRequest, reader_counts: bool
+) -> None:
+    await world.library.ListBacklog(request_, metadata=me)
+    [asked] = world.backlogs.script.asked
+    assert isinstance(asked, backlog_pb2.ListEntriesRequest)
+    assert list(asked.languages) == (["de-AT", "en"] if reader_counts else [])
+    assert asked.filter.region == ("AT" if reader_counts else "")
+
+
+async def test_who_says_nothing_of_a_region_is_taken_to_be_where_films_are_shown_for(
+    world: World, somebody: Subject
+) -> None:
+    who = as_caller(await world.sign_in(somebody()))
+    await world.library.ListBacklog(library_pb2.ListBacklogRequest(provider_ids=[8]), metadata=who)
+    [asked] = world.backlogs.script.asked
+    assert isinstance(asked, backlog_pb2.ListEntriesRequest)
+    assert asked.filter.region == "US"
+
+
+async def test_an_entry_is_changed_as_the_mask_says_and_comes_with_its_film(
+    world: World, somebody: Subject
+) -> None:
+    signed_in = await world.sign_in(somebody())
+    request = library_pb2.UpdateBacklogEntryRequest(
+        movie_id=7, entry=backlog_pb2.EntryDraft(movie_id=8, note="n", rating=2), etag="e"
+    )
+    request.update_mask.paths.append("note")
+    answer = await world.library.UpdateBacklogEntry(request, metadata=as_caller(signed_in, *HERE))
+    assert answer.item == library_pb2.BacklogItem(entry=entry(7, "n"), movie=film(7))
+    [asked] = world.backlogs.script.asked
+    assert asked == backlog_pb2.UpdateEntryRequest(
+        user_id=signed_in.account.user_id,
+        entry=backlog_pb2.EntryDraft(movie_id=7, note="n", rating=2),
+        update_mask=request.update_mask,
+        etag="e",
+    )
+
+
+@pytest.mark.parametrize(
+    ("movie_id", "failure", "cause"),
+    [
+        (7, Refused("UNAVAILABLE", "DEPENDENCY_UNAVAILABLE"), movie_pb2.MissingMovie.CAUSE_UNAVAILABLE),
+        (1000, None, movie_pb2.MissingMovie.CAUSE_NOT_FOUND),
+    ],
+)
+async def test_an_entry_is_changed_though_its_film_cannot_be_had(
+    world: World,
+    me: Metadata,
+    movie_id: int,
+    failure: Exception | None,
+    cause: movie_pb2.MissingMovie.Cause.ValueType,
+) -> None:
+    world.movies.script.failure = failure
+    answer = await world.library.UpdateBacklogEntry(
+        library_pb2.UpdateBacklogEntryRequest(movie_id=movie_id), metadata=me
+    )
+    assert answer.item == library_pb2.BacklogItem(entry=entry(movie_id), movie_missing=cause)
+
+
+async def test_why_an_entry_cannot_be_changed_is_told_as_it_comes(world: World, me: Metadata) -> None:
+    for status, reason in (("ABORTED", "ENTRY_CHANGED"), ("NOT_FOUND", "ENTRY_NOT_FOUND")):
+        world.backlogs.script.failure = Refused(status, reason)
+        request = library_pb2.UpdateBacklogEntryRequest(movie_id=7, etag="e")
+        seen = await refusal(world.library.UpdateBacklogEntry(request, metadata=me))
+        assert (seen.code, seen.reason) == (status, reason)
+    assert world.movies.script.asked == []
 
 
 async def test_an_empty_backlog_asks_for_no_films(world: World, me: Metadata) -> None:
@@ -313,6 +414,7 @@ BAD: list[tuple[str, Message, set[str]]] = [
     ("GetMovie", library_pb2.GetMovieRequest(), {"movie_id"}),
     ("GetMovie", library_pb2.GetMovieRequest(movie_id=-1), {"movie_id"}),
     ("RemoveBacklogEntry", library_pb2.RemoveBacklogEntryRequest(), {"movie_id"}),
+    ("UpdateBacklogEntry", library_pb2.UpdateBacklogEntryRequest(movie_id=-1), {"movie_id"}),
     ("SearchMovies", Search(), {"query"}),
     ("SearchMovies", Search(query=" \n "), {"query"}),
     ("SearchMovies", Search(query="x" * 201), {"query"}),
@@ -382,35 +484,19 @@ async def test_what_looks_odd_but_is_fine_is_taken(world: World, me: Metadata) -
         await world.library.SearchMovies(search, metadata=me)
 
 
-@pytest.mark.parametrize(
-    ("request_", "field"),
-    [
-        (Listing(genre_ids=[18]), "genre_ids"),
-        (Listing(max_runtime_minutes=90), "max_runtime_minutes"),
-        (Listing(decade=1990), "decade"),
-        (Listing(provider_ids=[8]), "provider_ids"),
-        (Listing(text="x"), "text"),
-        (Listing(decade=1990, text="x"), "decade, text"),
-    ],
-)
-async def test_filters_that_come_later_say_so(
-    world: World, me: Metadata, request_: library_pb2.ListBacklogRequest, field: str
-) -> None:
-    seen = await refusal(world.library.ListBacklog(request_, metadata=me))
-    assert (seen.code, seen.reason) == ("UNIMPLEMENTED", "NOT_IMPLEMENTED")
-    assert seen.metadata == {"field": field}
-    assert world.backlogs.script.asked == []
-
-
 # ---- who may ----
 
 
-def unary() -> list[str]:
-    return [
-        method.name
-        for method in library_pb2.DESCRIPTOR.services_by_name["LibraryService"].methods
-        if not method.client_streaming
-    ]
+def all_methods() -> list[str]:
+    return [method.name for method in library_pb2.DESCRIPTOR.services_by_name["LibraryService"].methods]
+
+
+async def called(library: Any, method: str, *, metadata: Metadata = ()) -> object:
+    """Call a method of any kind with an empty request."""
+    described = library_pb2.DESCRIPTOR.services_by_name["LibraryService"].methods_by_name[method]
+    request = iter([request_of(method)]) if described.client_streaming else request_of(method)
+    call = getattr(library, method)(request, metadata=metadata)
+    return [message async for message in call] if described.server_streaming else await call
 
 
 def request_of(method: str) -> Message:
@@ -419,9 +505,9 @@ def request_of(method: str) -> Message:
     return request
 
 
-@pytest.mark.parametrize("method", unary())
+@pytest.mark.parametrize("method", all_methods())
 async def test_nobody_gets_in_without_an_identity(world: World, method: str) -> None:
-    seen = await refusal(getattr(world.library, method)(request_of(method)))
+    seen = await refusal(called(world.library, method))
     assert (seen.code, seen.reason) == ("UNAUTHENTICATED", "MISSING_IDENTITY")
 
 
@@ -432,8 +518,14 @@ async def test_everybody_is_asked_about_as_themselves(world: World, somebody: Su
         ("ListTrendingMovies", Trending()),
         ("ListBacklog", Listing()),
         ("PutBacklogEntry", Put(movie_id=1)),
+        ("UpdateBacklogEntry", library_pb2.UpdateBacklogEntryRequest(movie_id=1)),
         ("RemoveBacklogEntry", library_pb2.RemoveBacklogEntryRequest(movie_id=1)),
+        ("GetBacklogStats", library_pb2.GetBacklogStatsRequest()),
+        ("GetBacklogStatsChart", library_pb2.GetBacklogStatsChartRequest()),
+        ("ListMovieNights", library_pb2.ListMovieNightsRequest()),
+        ("MarkMovieNightWatched", library_pb2.MarkMovieNightWatchedRequest(game_id="g", movie_id=1)),
     ]
+    world.backlogs.matches = [backlog_pb2.Match(game_id="g", movie_id=1)]
     for _ in range(2):
         signed_in = await world.sign_in(somebody())
         world.backlogs.script.asked.clear()
@@ -530,7 +622,6 @@ async def test_a_guest_has_no_library(world: World, somebody: Subject) -> None:
     token = (await world.sign_in(somebody())).tokens.access_token
     claims = jwt.decode(token, options={"verify_signature": False}) | {"guest": True}
     payload = base64.urlsafe_b64encode(json.dumps(claims).encode()).rstrip(b"=").decode()
-    for method in unary():
-        call = getattr(world.library, method)(request_of(method), metadata=(("x-popcorn-identity", payload),))
-        seen = await refusal(call)
+    for method in all_methods():
+        seen = await refusal(called(world.library, method, metadata=(("x-popcorn-identity", payload),)))
         assert (seen.code, seen.reason) == ("PERMISSION_DENIED", "GUEST_NOT_ALLOWED")

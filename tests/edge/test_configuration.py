@@ -102,6 +102,7 @@ def test_the_allow_list_is_the_contract_s() -> None:
         "RefreshSession",
         "ReceiveAppleNotification",
         "LinkIdentity",
+        "ImportBacklog",
         "JoinGame",
     }
 

@@ -74,6 +74,16 @@ async def test_rest_prints_what_is_empty_and_leaves_out_what_is_absent(scripted:
     assert "entry" not in reply
 
 
+@pytest.mark.parametrize("written", ["the+thing+%2B+1", "the%20thing%20%2b%201"])
+async def test_a_space_in_a_query_may_be_written_either_way(
+    scripted: Door, marker: str, written: str
+) -> None:
+    headers = {**scripted.bearer(), "x-marker": marker}
+    await scripted.http.get(f"/v1/movies:search?query={written}", headers=headers)
+    [call] = scripted.reached(marker)
+    assert call.request == library_pb2.SearchMoviesRequest(query="the thing + 1")
+
+
 async def test_rest_takes_fields_from_path_query_and_body(scripted: Door, marker: str) -> None:
     headers = {**scripted.bearer(), "x-marker": marker}
     await scripted.http.put("/v1/backlog/7", content='{"note": "später", "tags": ["a"]}', headers=headers)
@@ -354,7 +364,8 @@ async def test_a_browser_of_ours_may_ask_first_and_then_call(scripted: Door, pat
     reply = await scripted.http.get(path, headers=ORIGIN)
     assert reply.status_code in (401, 404)
     assert reply.headers["access-control-allow-origin"] == ORIGIN["origin"]
-    for name in ("grpc-status", "grpc-message", "grpc-status-details-bin", "x-request-id", "retry-after"):
+    exposed = ("grpc-status", "grpc-message", "grpc-status-details-bin", "x-request-id", "retry-after")
+    for name in (*exposed, "content-disposition"):
         assert name in reply.headers["access-control-expose-headers"]
 
 
