@@ -79,8 +79,9 @@ async def main(settings: BacklogSettings) -> None:
         )
         stack.push_async_callback(database.close)
         await database.start()
+        certificates = settings.certificates()
         channel = await stack.enter_async_context(
-            open_channel(settings.movie_target, services=[MOVIE_SERVICE])
+            open_channel(settings.movie_target, services=[MOVIE_SERVICE], certificates=certificates)
         )
         movies = Movies(movie_pb2_grpc.MovieServiceStub(channel))
         refreshing = Refreshing(FilmStore(database), movies, clock=utc_now)
@@ -99,6 +100,8 @@ async def main(settings: BacklogSettings) -> None:
                     import_arrived=arrived,
                 )
             ],
+            certificates=certificates,
+            health_listen=settings.health_listen,
             options=ServerOptions(shutdown_grace_seconds=settings.shutdown_grace_seconds),
         )
 

@@ -31,6 +31,7 @@ from game_svc.streams import Streams
 from game_svc.taste_store import TasteStore
 from game_svc.wrong_codes import WrongCodes
 from mesh import logs, server
+from mesh.certificates import Certificates
 from mesh.channels import open_channel
 from mesh.clock import utc_now
 from mesh.page_tokens import PageTokens
@@ -62,19 +63,25 @@ class Assembly:
 
 @asynccontextmanager
 async def assembled(
-    settings: GameSettings, *, revocations: Revocations | None = None
+    settings: GameSettings,
+    *,
+    revocations: Revocations | None = None,
+    certificates: Certificates | None = None,
 ) -> AsyncIterator[Assembly]:
     """Puts the parts together, and takes them apart again.
 
     Args:
         settings: The settings.
         revocations: The sessions that have ended; the gateway's list by default.
+        certificates: What we show the other services.
     """
     redis = RedisLink(settings.redis_url.get_secret_value())
     room_logs = RoomLogs(redis)
-    channel = open_channel(settings.movie_target, services=[MOVIE_SERVICE])
-    backlog_channel = open_channel(settings.backlog_target, services=[BACKLOG_SERVICE])
-    gateway = open_channel(settings.gateway_target, services=[REVOCATION_SERVICE])
+    channel = open_channel(settings.movie_target, services=[MOVIE_SERVICE], certificates=certificates)
+    backlog_channel = open_channel(
+        settings.backlog_target, services=[BACKLOG_SERVICE], certificates=certificates
+    )
+    gateway = open_channel(settings.gateway_target, services=[REVOCATION_SERVICE], certificates=certificates)
     revocations = Revocations(over(gateway)) if revocations is None else revocations
     films = Films(movie_pb2_grpc.MovieServiceStub(channel), clock=utc_now)
     backlogs = Backlogs(backlog_pb2_grpc.BacklogServiceStub(backlog_channel))
@@ -148,13 +155,16 @@ async def main(settings: GameSettings) -> None:
     # Rooms are a great many small objects, hardly ever in a circle: Python need not look through all of them
     # as often as it does by itself.
     gc.set_threshold(100_000, 50, 100)
-    async with assembled(settings) as assembly:
+    certificates = settings.certificates()
+    async with assembled(settings, certificates=certificates) as assembly:
         await server.serve(
             NAME,
             listen=settings.game_listen,
             services=assembly.services,
             revocations=assembly.revocations,
             before_stop=assembly.streams.stop,
+            certificates=certificates,
+            health_listen=settings.health_listen,
             options=server.ServerOptions(shutdown_grace_seconds=settings.shutdown_grace_seconds),
         )
 

@@ -260,6 +260,7 @@ class _Lane:
         self._client = client
         self._waiting: deque[_Waiting] = deque()
         self._sending: asyncio.Task[None] | None = None
+        self._answers = True
 
     def ask(self, question: _Question) -> asyncio.Future[Any]:
         """Return the answer, once it comes."""
@@ -299,8 +300,12 @@ class _Lane:
             async with asyncio.timeout(_PATIENCE_SECONDS):
                 answers = await pipeline.execute(raise_on_error=False)
         except (RedisError, OSError, TimeoutError) as error:
-            _log.warning("redis.unavailable", error=type(error).__name__, questions=len(together))
+            if self._answers:  # said once, however many ask until it answers again: health says when
+                _log.warning("redis.unavailable", error=type(error).__name__, questions=len(together))
+            self._answers = False
             answers = [error] * len(together)
+        else:
+            self._answers = True
         for (_, future), answer in zip(together, answers, strict=True):
             if future.done():
                 continue  # whoever asked has gone
