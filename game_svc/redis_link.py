@@ -409,6 +409,7 @@ class _Listener:
         await asyncio.wait({self._listening})
 
     async def _run(self) -> None:
+        interrupted = False
         while True:
             try:
                 async with self._link.ears(self._home) as subscriber:
@@ -419,6 +420,7 @@ class _Listener:
                     self._subscriber = subscriber
                     while True:
                         message = await subscriber.get_message(timeout=_LISTEN_SECONDS)
+                        interrupted = False
                         if message is not None:
                             self._hear(message)
             except ResponseError as error:
@@ -428,8 +430,9 @@ class _Listener:
                 else:  # MOVED: the channel's slot has gone elsewhere
                     self.lost = True
             except (RedisError, OSError, TimeoutError, Unavailable) as error:
-                _log.warning("redis.wakeups_interrupted", error=type(error).__name__)
-                self.lost = True
+                if not interrupted:  # said once, however often it is tried again
+                    _log.warning("redis.wakeups_interrupted", error=type(error).__name__)
+                interrupted = self.lost = True
             finally:
                 self._subscriber = None
             await asyncio.sleep(_RECONNECT_SECONDS)
