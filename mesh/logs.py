@@ -68,7 +68,7 @@ def configure(service: str, level: Level = "info", fmt: Format = "json") -> None
     rendering: list[Processor] = (
         [structlog.processors.format_exc_info, _as_json]
         if fmt == "json"
-        # Plain, for where rich is installed it colours tracebacks, and what is cut up by colours is not scrubbed.
+        # Plain: where rich is installed, tracebacks come in colours, and what colours cut up is not scrubbed.
         else [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback), _scrubbed]
     )
     structlog.configure(
