@@ -6,6 +6,8 @@ PYTHON  ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11;
            done)
 BASE    ?= $(shell git rev-parse -q --verify origin/main || git rev-parse -q --verify main || echo HEAD)
 WORKERS ?= 2
+TAG     ?= $(shell git rev-parse --short HEAD)
+PYTHON_IMAGE ?=
 TESTS   ?=
 
 VENV    := .venv/bin/
@@ -13,7 +15,7 @@ INSTALL = $(or $(PYTHON),python3) dev/install.py services dev
 # protoc finds its plug-ins on the PATH.
 WITH_TOOLS = PATH="$(CURDIR)/.venv/bin:$$PATH"
 
-.PHONY: help up test lint fmt gen lock bench clean
+.PHONY: help up test lint fmt gen lock bench image clean
 .DEFAULT_GOAL := help
 
 help: ## Show this help
@@ -27,8 +29,9 @@ test: ## Run every test; only some with TESTS="game_svc tests/test_story.py"
 	@$(INSTALL) test
 	@$(VENV)python -m pytest -n $(WORKERS) $(TESTS)
 
-lint: ## Check style, types, the contract, and that what is generated is up to date
+lint: ## Check style, types, the contract, the image and the manifests, and that what is generated is up to date
 	@$(INSTALL) test
+	@$(or $(PYTHON),python3) dev/install.py .venv-manifests manifests
 	$(VENV)ruff check .
 	$(VENV)ruff format --check .
 	$(VENV)mypy --strict .
@@ -40,6 +43,7 @@ lint: ## Check style, types, the contract, and that what is generated is up to d
 	  echo "$(VENV)buf breaking gen/popcorn.binpb --against $(BASE)"; \
 	  $(VENV)buf breaking gen/popcorn.binpb --against .data/contract-before.binpb; \
 	else echo "There is no earlier contract to compare with."; fi
+	$(VENV)python -m dev.manifests
 
 fmt: ## Bring the code into shape
 	@$(INSTALL) test
@@ -59,6 +63,13 @@ bench: ## Measure what the mesh costs, against empty handlers of the same shape
 	@$(INSTALL)
 	$(VENV)python -m bench
 
-clean: ## Remove the virtual environment, caches and the data of `make up`
-	rm -rf .venv .data .pytest_cache .mypy_cache .ruff_cache .hypothesis
+image: ## Build the one image of all services, with Docker: PYTHON_IMAGE=python:...@sha256:... (TAG=...)
+	@case "$(PYTHON_IMAGE)" in *@sha256:*) ;; *) \
+	  echo "PYTHON_IMAGE is not set to an image by digest: it should look like python:3.13-slim-bookworm@sha256:..." >&2; \
+	  exit 2;; esac
+	@command -v docker > /dev/null || { echo "Docker is not installed; without it there is make up." >&2; exit 2; }
+	docker build --build-arg PYTHON_IMAGE=$(PYTHON_IMAGE) --tag evening-popcorn:$(TAG) .
+
+clean: ## Remove the virtual environments, caches and the data of `make up`
+	rm -rf .venv .venv-manifests .data .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

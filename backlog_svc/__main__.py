@@ -48,6 +48,7 @@ def service(database: Database, movies: Movies, *, page_token_key: bytes, clock:
 
 async def main(settings: BacklogSettings) -> None:
     """Serves with these settings."""
+    certificates = settings.certificates()
     async with AsyncExitStack() as stack:
         database = Database(
             settings.database_url.get_secret_value(),
@@ -57,7 +58,7 @@ async def main(settings: BacklogSettings) -> None:
         stack.push_async_callback(database.close)
         await database.start()
         channel = await stack.enter_async_context(
-            open_channel(settings.movie_target, services=[MOVIE_SERVICE])
+            open_channel(settings.movie_target, services=[MOVIE_SERVICE], certificates=certificates)
         )
         movies = Movies(movie_pb2_grpc.MovieServiceStub(channel))
         refreshing = Refreshing(FilmStore(database), movies, clock=utc_now)
@@ -68,6 +69,8 @@ async def main(settings: BacklogSettings) -> None:
             services=[
                 service(database, movies, page_token_key=settings.page_token_key.get_secret_value().encode())
             ],
+            certificates=certificates,
+            health_listen=settings.health_listen,
             options=ServerOptions(shutdown_grace_seconds=settings.shutdown_grace_seconds),
         )
 

@@ -2,8 +2,7 @@
 
 from pydantic import Field, SecretStr
 
-from mesh.postgres import DatabaseUrl
-from mesh.settings import Listen, Settings, Target
+from mesh.settings import DatabaseUrl, Listen, Settings, Target
 
 
 class BacklogSettings(Settings):

@@ -9,7 +9,7 @@ import urllib.request
 from pathlib import Path
 
 from dev.processes import Process, StartFailed, accepts_connections
-from mesh.edge import render
+from mesh.edge import write
 from mesh.edge_settings import EdgeSettings
 
 _START_SECONDS = 20.0
@@ -31,6 +31,7 @@ class Edge:
             concurrency: Worker threads.
         """
         self.settings = settings
+        self._folder = folder
         self.configuration = folder / "envoy.yaml"
         self.process = Process(
             "the edge",
@@ -69,8 +70,7 @@ class Edge:
             raise StartFailed(
                 f"Port {self.settings.edge_port} is taken. Stop what listens there or set EDGE_PORT."
             )
-        self.configuration.parent.mkdir(parents=True, exist_ok=True)
-        self.configuration.write_text(render(self.settings), encoding="utf-8")
+        write(self.settings, self._folder)
         self.process.start()
         self.process.wait_until(self._answers, seconds=_START_SECONDS)
 

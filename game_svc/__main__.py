@@ -20,6 +20,7 @@ from game_svc.servicer import GameServicer
 from game_svc.settings import GameSettings
 from game_svc.streams import Streams
 from mesh import logs, server
+from mesh.certificates import Certificates
 from mesh.channels import open_channel
 from mesh.clock import utc_now
 from mesh.revocations import Revocations, over
@@ -48,17 +49,21 @@ class Assembly:
 
 @asynccontextmanager
 async def assembled(
-    settings: GameSettings, *, revocations: Revocations | None = None
+    settings: GameSettings,
+    *,
+    revocations: Revocations | None = None,
+    certificates: Certificates | None = None,
 ) -> AsyncIterator[Assembly]:
     """Puts the parts together, and takes them apart again.
 
     Args:
         settings: The settings.
         revocations: The sessions that have ended; the gateway's list by default.
+        certificates: What we show the other services.
     """
     room_logs = RoomLogs(settings.redis_url.get_secret_value())
-    channel = open_channel(settings.movie_target, services=[MOVIE_SERVICE])
-    gateway = open_channel(settings.gateway_target, services=[REVOCATION_SERVICE])
+    channel = open_channel(settings.movie_target, services=[MOVIE_SERVICE], certificates=certificates)
+    gateway = open_channel(settings.gateway_target, services=[REVOCATION_SERVICE], certificates=certificates)
     revocations = Revocations(over(gateway)) if revocations is None else revocations
     films = Films(movie_pb2_grpc.MovieServiceStub(channel), clock=utc_now)
     rooms = Rooms(room_logs, clock=utc_now)
@@ -105,13 +110,16 @@ async def assembled(
 
 async def main(settings: GameSettings) -> None:
     """Serves the rooms until told to stop."""
-    async with assembled(settings) as assembly:
+    certificates = settings.certificates()
+    async with assembled(settings, certificates=certificates) as assembly:
         await server.serve(
             NAME,
             listen=settings.game_listen,
             services=assembly.services,
             revocations=assembly.revocations,
             before_stop=assembly.streams.stop,
+            certificates=certificates,
+            health_listen=settings.health_listen,
             options=server.ServerOptions(shutdown_grace_seconds=settings.shutdown_grace_seconds),
         )
 

@@ -163,6 +163,7 @@ class RoomLogs:
         self._stand_up = self._redis.register_script(_STAND_UP)
         self._scrub = self._redis.register_script(_SCRUB)
         self._settles = True
+        self._answers = True
 
     async def close(self) -> None:
         """Let go of all connections."""
@@ -284,12 +285,16 @@ class RoomLogs:
         # What redis ships as types says neither what an answer is nor that it has to be awaited.
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS):
-                return await question()
+                answer = await question()
         except ResponseError:
             raise
         except (RedisError, OSError, TimeoutError) as error:
-            _log.warning("log.redis_unavailable", error=type(error).__name__)
+            if self._answers:  # said once, however many ask until it answers again: health says when
+                _log.warning("log.redis_unavailable", error=type(error).__name__)
+            self._answers = False
             raise Unavailable("redis") from error
+        self._answers = True
+        return answer
 
 
 class Wakeups:
@@ -317,6 +322,7 @@ class Wakeups:
 
     async def run(self) -> None:
         """Listen until cancelled."""
+        interrupted = False
         while True:
             try:
                 async with self._redis.pubsub() as subscriber:
@@ -325,10 +331,13 @@ class Wakeups:
                     self._subscriber = subscriber
                     while True:
                         message = await subscriber.get_message(timeout=_LISTEN_SECONDS)
+                        interrupted = False
                         if message is not None:
                             self._hear(message)
             except (RedisError, OSError, TimeoutError) as error:
-                _log.warning("log.wakeups_interrupted", error=type(error).__name__)
+                if not interrupted:
+                    _log.warning("log.wakeups_interrupted", error=type(error).__name__)
+                interrupted = True
             finally:
                 self._subscriber = None
             await asyncio.sleep(_RECONNECT_SECONDS)

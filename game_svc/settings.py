@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field, SecretStr
+from pydantic import Field
 
-from mesh.settings import Listen, Settings, Target, WebUrl
+from mesh.settings import Listen, RedisUrl, Settings, Target, WebUrl
 
 
 class GameSettings(Settings):
@@ -12,7 +12,7 @@ class GameSettings(Settings):
 
     game_listen: Listen = "0.0.0.0:9004"
     """Where game_svc listens: host:port, port 0 for a free one."""
-    redis_url: SecretStr
+    redis_url: RedisUrl
     """The Redis or Valkey server that holds the rooms: redis://host:6379/0. It needs an append-only file,
     with `appendfsync always`: with `everysec` a busy disk makes it acknowledge swipes that a crash then
     loses, and every match waits for up to a second."""

@@ -340,11 +340,17 @@ async def main(settings: GatewaySettings, keys: KeyFile) -> None:
         )
         await stack.enter_async_context(running_in_background(keys.follow(), name="signing keys"))
         revocations = await stack.enter_async_context(Revocations(SessionStore(database).changes))
-        backlogs = await stack.enter_async_context(
-            open_channel(settings.backlog_target, services=[_BACKLOGS])
-        )
-        movies = await stack.enter_async_context(open_channel(settings.movie_target, services=[_MOVIES]))
-        games = await stack.enter_async_context(open_channel(settings.game_target, services=[_PEOPLE]))
+        certificates = settings.certificates()
+        backlogs, movies, games = [
+            await stack.enter_async_context(
+                open_channel(target, services=[service], certificates=certificates)
+            )
+            for target, service in (
+                (settings.backlog_target, _BACKLOGS),
+                (settings.movie_target, _MOVIES),
+                (settings.game_target, _PEOPLE),
+            )
+        ]
         deletions = build_deletions(settings, database=database, backlogs=backlogs, games=games)
         await stack.enter_async_context(running_in_background(deletions.run(), name="deletions"))
         await serve(
@@ -362,6 +368,8 @@ async def main(settings: GatewaySettings, keys: KeyFile) -> None:
                 apple=apple,
             ),
             revocations=revocations,
+            certificates=certificates,
+            health_listen=settings.health_listen,
             options=ServerOptions(shutdown_grace_seconds=settings.shutdown_grace_seconds),
         )
 

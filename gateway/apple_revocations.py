@@ -46,7 +46,7 @@ class AppleRevocations:
             try:
                 await self.round()
             except Unavailable:
-                _log.warning("apple_revocations.postponed")
+                pass  # PostgreSQL is away, which the log says already
             except Exception:  # this task is the only one: whatever went wrong, the next round has to come
                 _log.exception("apple_revocations.failed")
             await asyncio.sleep(_ROUND_SECONDS)

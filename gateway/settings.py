@@ -7,8 +7,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 
 from gateway.apple_client_secret import read_private_key
 from gateway.sealing import read_keys
-from mesh.postgres import DatabaseUrl
-from mesh.settings import CommaSeparated, Listen, Settings, Target, WebUrl
+from mesh.settings import CommaSeparated, DatabaseUrl, Listen, Settings, Target, WebUrl
 
 
 class GatewaySettings(Settings):

@@ -14,6 +14,7 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
 
 from mesh import running
+from mesh.certificates import Certificates, mutual_tls_channel
 from mesh.interceptors import REQUEST_ID_HEADER
 
 DEFAULT_DEADLINE_SECONDS: Final = 3.0
@@ -55,6 +56,7 @@ def open_channel(
     target: str,
     *,
     services: Sequence[ServiceDescriptor],
+    certificates: Certificates | None = None,
     default_deadline_seconds: float = DEFAULT_DEADLINE_SECONDS,
 ) -> grpc.aio.Channel:
     """Open a channel to another service; connecting happens with the first call.
@@ -62,13 +64,17 @@ def open_channel(
     Args:
         target: `host:port`, or any gRPC target.
         services: The services that will be called: their contracts say what may be tried again.
+        certificates: What we show, and whom we trust; None speaks plain text.
         default_deadline_seconds: How long a call with a unary request may take unless it says otherwise.
 
     Returns:
         A channel for the generated stubs; close it with the process.
     """
-    channel = grpc.aio.insecure_channel(
-        target, options=[*_ARGUMENTS, ("grpc.service_config", service_config(services))]
+    options = [*_ARGUMENTS, ("grpc.service_config", service_config(services))]
+    channel = (
+        grpc.aio.insecure_channel(target, options=options)
+        if certificates is None
+        else mutual_tls_channel(target, certificates, options=options)
     )
     return _MeshChannel(channel, default_deadline_seconds)
 

@@ -1,4 +1,7 @@
-"""Renders Envoy's configuration: `python -m mesh.edge --out FILE`, or to standard output.
+"""Renders Envoy's configuration: `python -m mesh.edge --folder FOLDER`, or to standard output.
+
+A folder gets all that Envoy reads: `envoy.yaml`, the contract's descriptor set, and where TLS is set one
+small file a secret that says where its PEM files are.
 
 The template says how the edge works, the settings where it runs, and the contract's descriptor set which
 methods there are. This module brings the three together and decides nothing that one of them could say.
@@ -95,6 +98,11 @@ class Target:
 
     host: str
     port: int
+
+    @property
+    def san_type(self) -> str:
+        """As what a certificate names the host."""
+        return "IP_ADDRESS" if is_address(self.host) else "DNS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -392,8 +400,12 @@ def clusters(settings: EdgeSettings) -> tuple[Cluster, ...]:
     )
 
 
-def render(settings: EdgeSettings) -> str:
+def render(settings: EdgeSettings, *, folder: Path = Path()) -> str:
     """Return Envoy's configuration as YAML.
+
+    Args:
+        settings: Where and how the edge runs.
+        folder: Where the files of `secrets` are going to be.
 
     Raises:
         ValueError: The descriptor set lacks something; see `methods`.
@@ -410,6 +422,7 @@ def render(settings: EdgeSettings) -> str:
     environment.filters["yaml"] = json.dumps
     return environment.get_template(TEMPLATE.name).render(
         settings=settings,
+        secrets=folder,
         methods=methods(settings.edge_descriptor_set.read_bytes(), settings),
         services=list(PUBLIC_SERVICES),
         clusters=clusters(settings),
@@ -425,18 +438,77 @@ def render(settings: EdgeSettings) -> str:
     )
 
 
+def secrets(settings: EdgeSettings) -> Mapping[str, str]:
+    """Return the files that say where Envoy's certificates and keys are, by name; none without TLS.
+
+    Only what comes from such a file is read again when it changes: Envoy watches the folder that a PEM file
+    is in, and looks when something is moved into it, as it is when Kubernetes renews a mounted secret.
+    """
+    found: dict[str, Any] = {}
+    if settings.edge_tls_certificate_file is not None and settings.edge_tls_key_file is not None:
+        found["public_certificate"] = _certificate(
+            settings.edge_tls_certificate_file, settings.edge_tls_key_file
+        )
+    files = settings.certificate_files()
+    if files is not None:
+        found["mesh_certificate"] = _certificate(files.chain, files.key)
+        found["mesh_authorities"] = {
+            "validation_context": {"trusted_ca": {"filename": str(files.authorities)}}
+        }
+    kind = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
+    return {
+        f"{name}.yaml": json.dumps({"resources": [{"@type": kind, "name": name, **secret}]}) + "\n"
+        for name, secret in found.items()
+    }
+
+
+def _certificate(chain: Path, key: Path) -> dict[str, Any]:
+    return {
+        "tls_certificate": {
+            "certificate_chain": {"filename": str(chain)},
+            "private_key": {"filename": str(key)},
+        }
+    }
+
+
+def write(settings: EdgeSettings, folder: Path) -> Path:
+    """Write what Envoy reads into a folder, and return its configuration's path.
+
+    The descriptor set is copied there: what the folder holds is all that Envoy needs from us.
+
+    Raises:
+        ValueError: As `render`.
+        OSError: The folder cannot be written to.
+    """
+    folder = folder.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    contract = folder / "popcorn.binpb"
+    contract.write_bytes(settings.edge_descriptor_set.read_bytes())
+    for name, text in secrets(settings).items():
+        (folder / name).write_text(text, encoding="utf-8")
+    configuration = folder / "envoy.yaml"
+    text = render(settings.model_copy(update={"edge_descriptor_set": contract}), folder=folder)
+    configuration.write_text(text, encoding="utf-8")
+    return configuration
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Render the configuration with settings from the environment."""
     parser = argparse.ArgumentParser(
         prog="python -m mesh.edge", description="Envoy's configuration, as YAML."
     )
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write to FILE instead of standard output")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        metavar="FOLDER",
+        help="write all that Envoy reads to FOLDER, as envoy.yaml and others",
+    )
     options = parser.parse_args(arguments)
-    text = render(load(EdgeSettings))
-    if options.out is None:
-        print(text, end="")
+    settings = load(EdgeSettings)
+    if options.folder is None:
+        print(render(settings), end="")
     else:
-        options.out.write_text(text, encoding="utf-8")
+        write(settings, options.folder)
     return 0
 
 

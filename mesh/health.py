@@ -1,13 +1,15 @@
 """Health: a service serves when everything it depends on answers, and says so by name.
 
 Every probe runs once a second with a deadline of its own. A service is NOT_SERVING until all its probes have
-passed; the empty name stands for all services together. Each change is one log line.
+passed; the empty name stands for all services together. Each change is one log line. The name `process` is
+SERVING from the start until the process is told to stop, whatever it depends on: to start a process again
+brings no store back.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import grpc
 import structlog
@@ -15,6 +17,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 Probe = Callable[[], Awaitable[None]]
 """Asks a dependency something small; raises when it does not answer."""
+
+THE_PROCESS: Final = "process"
+"""The name whose health is the process' own."""
 
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -106,7 +111,7 @@ class _HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # 
     """The health service. gRPC's own has no `List`, and its watches hold up every stop."""
 
     def __init__(self, services: Sequence[str]) -> None:
-        self._statuses = dict.fromkeys(services, _NOT_SERVING)
+        self._statuses = {THE_PROCESS: _SERVING, **dict.fromkeys(services, _NOT_SERVING)}
         self._changed = asyncio.Event()
         self._stopping = False
         self._ended = False

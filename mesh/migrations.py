@@ -21,7 +21,6 @@ from typing import Any, Final
 
 import asyncpg
 import structlog
-from pydantic import SecretStr
 
 from mesh import logs, settings
 from mesh.health import Probe
@@ -237,7 +236,7 @@ def _checked(schema: str) -> str:
 class MigrationSettings(settings.Settings):
     """What the migration command reads."""
 
-    database_url: SecretStr
+    database_url: settings.DatabaseUrl
     """The PostgreSQL database, such as postgresql://user:password@host:5432/popcorn."""
 
 

@@ -18,12 +18,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Final
-from urllib.parse import urlsplit
+from typing import Any, Final
 
 import asyncpg
 import structlog
-from pydantic import AfterValidator, SecretStr
 
 from mesh import migrations
 from mesh.errors import Unavailable
@@ -63,17 +61,6 @@ _OURS: Final = (asyncpg.DataError, asyncpg.exceptions.ClientConfigurationError)
 _log = structlog.get_logger("mesh.postgres")
 
 
-def _checked_url(url: SecretStr) -> SecretStr:
-    parts = urlsplit(url.get_secret_value())
-    if parts.scheme not in {"postgresql", "postgres"} or not parts.path.strip("/"):
-        raise ValueError("must look like postgresql://user:password@host:port/database")
-    return url
-
-
-DatabaseUrl = Annotated[SecretStr, AfterValidator(_checked_url)]
-"""For settings classes: `postgresql://user:password@host:port/database`, kept out of logs."""
-
-
 class Database:
     """One PostgreSQL database, through at most `most_connections` connections."""
 
@@ -109,6 +96,7 @@ class Database:
         # First come, first served. asyncpg's pool alone lets whoever asks just then take the connection that
         # was meant for the next in line, who goes back to the end: under load somebody never gets one.
         self._turns = asyncio.Semaphore(most_connections)
+        self._answers = True
 
     async def start(self) -> None:
         """Make the pool. Connects nothing, so it works while PostgreSQL is away."""
@@ -168,10 +156,13 @@ class Database:
                     await pool.release(connection)
                 finally:
                     watchdog.cancel()
+            self._answers = True
         except _OURS:
             raise
         except _UNAVAILABLE as error:
-            _log.warning("postgres.unavailable", error=type(error).__name__, detail=str(error))
+            if self._answers:  # said once, however many ask until it answers again: health says when
+                _log.warning("postgres.unavailable", error=type(error).__name__, detail=str(error))
+            self._answers = False
             raise Unavailable(DEPENDENCY, _RETRY_AFTER) from error
         finally:
             turn.give_back()

@@ -22,6 +22,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from mesh.certificates import Certificates
 from mesh.clock import Clock, utc_now
 from mesh.health import Health, Part, Probe
 from mesh.identity import needs_identity
@@ -92,6 +93,8 @@ class Server:
         listen: str,
         revocations: Sessions | None = None,
         before_stop: Callable[[], Awaitable[None]] | None = None,
+        certificates: Certificates | None = None,
+        health_listen: str | None = None,
         options: ServerOptions = ServerOptions(),
         clock: Clock = utc_now,
         new_id: NewId = new_request_id,
@@ -105,6 +108,9 @@ class Server:
                 methods that need to know their caller says NOT_SERVING until it has been filled. None only
                 where there is no such method.
             before_stop: Called once when stopping, after health says NOT_SERVING and before calls are cut.
+            certificates: What the server shows, and whose clients it lets in, followed while it runs; None
+                speaks plain text.
+            health_listen: `host:port` where health alone is answered in plain text; None is nowhere.
             options: Limits and intervals.
             clock: For the expiry of identities.
             new_id: Makes request ids.
@@ -118,15 +124,20 @@ class Server:
         self._revocations = revocations
         self._listen = listen
         self._before_stop = before_stop
+        self._certificates = certificates
+        self._health_listen = health_listen
         self._options = options
         self._clock = clock
         self._new_id = new_id
         self._server: grpc.aio.Server | None = None
+        self._health_server: grpc.aio.Server | None = None
         self._stopping = False
-        self._probing: asyncio.Task[None] | None = None
+        self._beside: list[asyncio.Task[None]] = []
         self._health: Health | None = None
         self.port = 0
         """The port it listens on, once started."""
+        self.health_port = 0
+        """The port of health alone, once started; 0 where there is none."""
 
     async def start(self) -> None:
         """Bind, start to answer, and start to probe; returns before the first probe has passed.
@@ -151,13 +162,17 @@ class Server:
         names = [descriptor.full_name for descriptor in descriptors]
         reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
         server.add_generic_rpc_handlers((handlers,))  # last, as it answers for names that nobody has
-        try:
-            self.port = server.add_insecure_port(self._listen)
-        except RuntimeError as error:
-            raise ListenError(self._listen) from error
+        self.port = _bind(server, self._listen, self._certificates)
+        if self._health_listen is not None:
+            self._health_server = grpc.aio.server(options=_channel_arguments(options))
+            health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, self._health_server)
+            self.health_port = _bind(self._health_server, self._health_listen, None)
+            await self._health_server.start()
         await server.start()
         self._server = server
-        self._probing = asyncio.create_task(self._health.run(), name="health probes")
+        self._beside.append(asyncio.create_task(self._health.run(), name="health probes"))
+        if self._certificates is not None:
+            self._beside.append(asyncio.create_task(self._certificates.follow(), name="certificates"))
 
     async def stop(self, grace: float | None = None) -> None:
         """Stop in order; see the module. Stopping twice is stopping once; `abort` cuts a stop short.
@@ -170,7 +185,6 @@ class Server:
             return
         self._stopping = True
         assert self._health is not None, "a started server has health"
-        assert self._probing is not None, "a started server probes"
         seconds = self._options.shutdown_grace_seconds if grace is None else grace
         self._health.stop_serving()
         if self._before_stop is not None:
@@ -181,9 +195,12 @@ class Server:
                 _log.error("server.before_stop_failed", exc_info=error)
         self._health.close()
         await server.stop(seconds)
-        self._probing.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._probing
+        if self._health_server is not None:
+            await self._health_server.stop(None)
+        for task in self._beside:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
 
     def _probes_of(self, service: Service) -> Mapping[str, Probe]:
         if self._revocations is None or not _knows_callers(service):
@@ -217,6 +234,8 @@ async def serve(
     services: Sequence[Service],
     revocations: Sessions | None = None,
     before_stop: Callable[[], Awaitable[None]] | None = None,
+    certificates: Certificates | None = None,
+    health_listen: str | None = None,
     options: ServerOptions = ServerOptions(),
 ) -> None:
     """Serve until SIGTERM or SIGINT, then stop gracefully; a second signal cuts the grace short.
@@ -227,6 +246,8 @@ async def serve(
         services: What to offer.
         revocations: See `Server`.
         before_stop: See `Server`.
+        certificates: See `Server`.
+        health_listen: See `Server`.
         options: See `ServerOptions`.
 
     Raises:
@@ -238,7 +259,13 @@ async def serve(
         loop.add_signal_handler(number, signals.put_nowait, number.name)
     try:
         server = Server(
-            services, listen=listen, revocations=revocations, before_stop=before_stop, options=options
+            services,
+            listen=listen,
+            revocations=revocations,
+            before_stop=before_stop,
+            certificates=certificates,
+            health_listen=health_listen,
+            options=options,
         )
         await server.start()
         names = [service.descriptor.full_name for service in services]
@@ -277,6 +304,16 @@ def run(main: Coroutine[Any, Any, T]) -> T:
     except ListenError as error:
         print(error, file=sys.stderr)
         raise SystemExit(1) from error
+
+
+def _bind(server: grpc.aio.Server, listen: str, certificates: Certificates | None) -> int:
+    """Bind a server to an address and return its port. Raises ListenError."""
+    try:
+        if certificates is None:
+            return server.add_insecure_port(listen)
+        return server.add_secure_port(listen, certificates.server_credentials())
+    except RuntimeError as error:
+        raise ListenError(listen) from error
 
 
 def _knows_callers(service: Service) -> bool:

@@ -228,6 +228,8 @@ async def main(settings: MovieSettings) -> None:
             NAME,
             listen=settings.movie_listen,
             services=[built.service],
+            certificates=settings.certificates(),
+            health_listen=settings.health_listen,
             options=ServerOptions(shutdown_grace_seconds=settings.shutdown_grace_seconds),
         )
 

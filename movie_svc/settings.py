@@ -2,13 +2,13 @@
 
 from pydantic import Field, SecretStr
 
-from mesh.settings import Listen, Settings, WebUrl
+from mesh.settings import Listen, MongoUrl, Settings, WebUrl
 
 
 class MovieSettings(Settings):
     """Where the movie service listens, what it caches in, and how it may ask TMDB."""
 
-    mongo_url: SecretStr
+    mongo_url: MongoUrl
     """The MongoDB database that films are cached in, such as mongodb://user:password@host:27017/popcorn."""
     movie_listen: Listen
     """Where the movie service listens, as host:port; port 0 takes a free one."""

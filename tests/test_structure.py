@@ -26,3 +26,16 @@ def test_no_service_knows_another_and_the_mesh_knows_none(package: str, reposito
     assert sources
     for source in sources:
         assert not imported_packages(source) & (SERVICES - {package} | {"dev", "bench"}), source
+
+
+@pytest.mark.parametrize("service", sorted(SERVICES))
+def test_every_channel_and_server_is_given_its_certificates(service: str, repository: Path) -> None:
+    tree = ast.parse((repository / service / "__main__.py").read_text())
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    named = {
+        name: [call for call in calls if ast.unparse(call.func).rpartition(".")[2] == name]
+        for name in ("open_channel", "serve")
+    }
+    assert named["serve"]
+    for call in (*named["open_channel"], *named["serve"]):
+        assert "certificates" in {keyword.arg for keyword in call.keywords}, ast.unparse(call)

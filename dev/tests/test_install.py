@@ -11,19 +11,20 @@ import pytest
 from dev.install import blocks_of, replaced, sentence
 
 _FILES = ("services", "dev", "test")
+_EVERY_FILE = (*_FILES, "manifests")
 
 
 def _pins(repository: Path, name: str) -> dict[str, str]:
     return blocks_of((repository / "requirements" / f"{name}.txt").read_text())
 
 
-@pytest.mark.parametrize("name", _FILES)
+@pytest.mark.parametrize("name", _EVERY_FILE)
 def test_every_pin_has_hashes(repository: Path, name: str) -> None:
     for pin, block in _pins(repository, name).items():
         assert re.search(r"--hash=sha256:[0-9a-f]{64}", block), pin
 
 
-@pytest.mark.parametrize("name", _FILES)
+@pytest.mark.parametrize("name", _EVERY_FILE)
 def test_no_index_host_or_path_is_named(repository: Path, name: str) -> None:
     text = (repository / "requirements" / f"{name}.txt").read_text()
     assert not re.search(

@@ -13,7 +13,9 @@ A missing or bad variable stops the process with one sentence each. `python -m m
 import re
 import sys
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -23,9 +25,12 @@ from pydantic import (
     SecretStr,
     ValidationError,
     field_validator,
+    model_validator,
 )
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
+
+from mesh.certificates import CertificateError, CertificateFiles, Certificates, read
 
 S = TypeVar("S", bound="Settings")
 
@@ -64,6 +69,24 @@ def _split_commas(value: Any) -> Any:
     )
 
 
+def _database_url(value: SecretStr) -> SecretStr:
+    parts = urlsplit(value.get_secret_value())
+    if parts.scheme not in {"postgresql", "postgres"} or not parts.path.strip("/"):
+        raise ValueError("it should look like postgresql://user:password@host:port/database")
+    return value
+
+
+def _url_of(*schemes: str, example: str) -> AfterValidator:
+    pattern = re.compile(rf"(?:{'|'.join(map(re.escape, schemes))})://[^\s/?#]+(?:[/?#]\S*)?")
+
+    def check(value: SecretStr) -> SecretStr:
+        if pattern.fullmatch(value.get_secret_value()) is None:
+            raise ValueError(f"it should look like {example}")
+        return value
+
+    return AfterValidator(check)
+
+
 Listen = Annotated[str, AfterValidator(_listen_address)]
 """Where to listen: `host:port`, port 0 for a free one."""
 Target = Annotated[str, AfterValidator(_target)]
@@ -71,6 +94,14 @@ Target = Annotated[str, AfterValidator(_target)]
 replicas with commas between them, for IPv4."""
 WebUrl = Annotated[str, AfterValidator(_web_url)]
 """An http or https address without query; a final slash is taken off."""
+DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
+"""A PostgreSQL database, `postgresql://user:password@host:port/database`, kept out of logs."""
+RedisUrl = Annotated[SecretStr, _url_of("redis", "rediss", example="redis://host:6379/0")]
+"""Where a Redis server is, kept out of logs."""
+MongoUrl = Annotated[
+    SecretStr, _url_of("mongodb", "mongodb+srv", example="mongodb://user:password@host:27017/popcorn")
+]
+"""Where a MongoDB replica set is, kept out of logs."""
 CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]
 """Several values with commas between them."""
 
@@ -92,6 +123,60 @@ class Settings(BaseSettings):
     """How log lines look: json for machines, console for people."""
     shutdown_grace_seconds: float = Field(default=10.0, ge=0, le=300)
     """How many seconds running calls may take to finish when the service stops: 0 to 300."""
+    health_listen: Listen | None = None
+    """Where health, and nothing else, is answered in plain text, as host:port: for probes that have no
+    certificate. Empty: only where everything else is."""
+    mesh_certificate_file: Path | None = None
+    """Our certificate inside the mesh, with its chain (PEM). With this and the next two every service asks
+    its callers for a certificate, and files that change are read again. Without them the mesh speaks plain
+    text: for one machine."""
+    mesh_key_file: Path | None = None
+    """The private key (PEM) of that certificate."""
+    mesh_authorities_file: Path | None = None
+    """The authorities (PEM) whose certificates count in the mesh; while they change, the old and the new."""
+
+    def certificate_files(self) -> CertificateFiles | None:
+        """Return where mutual TLS has its files, or None where the mesh speaks plain text."""
+        chain, key, authorities = self.mesh_certificate_file, self.mesh_key_file, self.mesh_authorities_file
+        if chain is None or key is None or authorities is None:
+            return None
+        return CertificateFiles(chain, key, authorities)
+
+    def certificates(self) -> Certificates | None:
+        """Read our certificate, or None where the mesh speaks plain text. Call it once a process."""
+        files = self.certificate_files()
+        return None if files is None else Certificates(files)
+
+    @model_validator(mode="after")
+    def _health_has_a_port_of_its_own(self) -> Self:
+        for name in type(self).model_fields:
+            if name != "health_listen" and name.endswith("_listen"):
+                listen: str = getattr(self, name)
+                if listen == self.health_listen and not listen.endswith(":0"):
+                    raise ValueError(
+                        f"HEALTH_LISTEN and {name.upper()} are the same: give health a port of its own"
+                    )
+        return self
+
+    @model_validator(mode="after")
+    def _certificates_are_usable(self) -> Self:
+        files = self.certificate_files()
+        if files is not None:
+            variables = {
+                files.chain: "MESH_CERTIFICATE_FILE",
+                files.key: "MESH_KEY_FILE",
+                files.authorities: "MESH_AUTHORITIES_FILE",
+            }
+            try:
+                read(files)
+            except CertificateError as error:
+                raise ValueError(f"{variables[error.path]} is not usable: {error}") from error
+        elif self.mesh_certificate_file or self.mesh_key_file or self.mesh_authorities_file:
+            raise ValueError(
+                "MESH_CERTIFICATE_FILE, MESH_KEY_FILE and MESH_AUTHORITIES_FILE belong together: "
+                "set all of them, or none"
+            )
+        return self
 
     @field_validator("log_level", "log_format", mode="before")
     @classmethod

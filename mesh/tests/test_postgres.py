@@ -15,7 +15,8 @@ from pydantic import SecretStr, TypeAdapter, ValidationError
 
 from dev.processes import free_port
 from mesh.errors import Unavailable
-from mesh.postgres import Database, DatabaseUrl
+from mesh.postgres import Database
+from mesh.settings import DatabaseUrl
 
 PATIENCE = timedelta(seconds=1)
 # What a busy machine may add. Without the promise these tests would wait for half a minute, or for ever.

@@ -16,7 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from structlog.testing import capture_logs
 
-from mesh.health import Health, Part
+from mesh.health import THE_PROCESS, Health, Part
 from mesh.server import ListenError, Server
 from mesh.tests.conftest import FAST
 from mesh.tests.probing import DESCRIPTOR, EverybodyStays, Stub, probing_service, text
@@ -88,7 +88,11 @@ async def test_health_has_a_name_for_each_service_and_lists_them(started: Starte
         await health_of(channel, "nobody.Knows")
     assert raised.value.code() is grpc.StatusCode.NOT_FOUND
     listed = await health_pb2_grpc.HealthStub(channel).List(health_pb2.HealthListRequest())
-    assert {name: one.status for name, one in listed.statuses.items()} == {SERVICE: SERVING, "": SERVING}
+    assert {name: one.status for name, one in listed.statuses.items()} == {
+        SERVICE: SERVING,
+        "": SERVING,
+        THE_PROCESS: SERVING,
+    }
 
 
 async def statuses_of(health: Health) -> dict[str, Any]:
@@ -101,7 +105,7 @@ async def test_one_missing_store_stops_only_who_needs_it() -> None:
     health = Health([Part("a", {"good": good.probe}), Part("b", {"good": good.probe, "bad": bad.probe})])
     await health.probe()
     statuses = await statuses_of(health)
-    assert statuses == {"a": SERVING, "b": NOT_SERVING, "": NOT_SERVING}
+    assert statuses == {"a": SERVING, "b": NOT_SERVING, "": NOT_SERVING, THE_PROCESS: SERVING}
     assert (good.asked, bad.asked) == (1, 1)  # a store that two services share is asked once
 
 
@@ -116,7 +120,7 @@ async def test_a_probe_that_hangs_counts_as_failed_and_holds_up_nobody() -> None
     await health.probe()
     assert asyncio.get_running_loop().time() - begun < 1
     statuses = await statuses_of(health)
-    assert statuses == {"a": SERVING, "b": NOT_SERVING, "": NOT_SERVING}
+    assert statuses == {"a": SERVING, "b": NOT_SERVING, "": NOT_SERVING, THE_PROCESS: SERVING}
 
 
 async def test_reflection_knows_every_service(started: Started, client: Any) -> None:

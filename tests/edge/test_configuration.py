@@ -17,7 +17,7 @@ from google.protobuf import descriptor_pb2
 
 from dev.edge import Edge, find_envoy
 from dev.processes import StartFailed, free_port
-from mesh.edge import PUBLIC_SERVICES, main, methods, render
+from mesh.edge import PUBLIC_SERVICES, main, methods, render, write
 from mesh.edge_settings import EdgeSettings
 from tests.edge.door import settings
 from tests.edge.standins import METHODS, PROTECTED, PUBLIC
@@ -26,6 +26,10 @@ from tests.edge.standins import METHODS, PROTECTED, PUBLIC
 def validate(text: str, folder: Path) -> None:
     path = folder / "envoy.yaml"
     path.write_text(text, encoding="utf-8")
+    validated(path)
+
+
+def validated(path: Path) -> None:
     command = [str(find_envoy()), "--mode", "validate", "-c", str(path), "--log-level", "warning"]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert ran.returncode == 0, ran.stderr
@@ -55,7 +59,21 @@ def test_envoy_takes_what_is_rendered(tmp_path: Path, changes: dict[str, Any]) -
 
 def test_envoy_takes_a_certificate(tmp_path: Path) -> None:
     certificate, key = self_signed(tmp_path)
-    validate(render(settings(edge_tls_certificate_file=certificate, edge_tls_key_file=key)), tmp_path)
+    validated(
+        write(settings(edge_tls_certificate_file=certificate, edge_tls_key_file=key), tmp_path / "envoy")
+    )
+
+
+@pytest.mark.parametrize("gateway", ["127.0.0.1:9000", "[::1]:9000", "gateway:9000"])
+def test_envoy_takes_a_certificate_for_the_mesh(tmp_path: Path, gateway: str) -> None:
+    certificate, key = self_signed(tmp_path)
+    mutual = settings(
+        gateway_target=(gateway,),
+        mesh_certificate_file=certificate,
+        mesh_key_file=key,
+        mesh_authorities_file=certificate,
+    )
+    validated(write(mutual, tmp_path / "envoy"))
 
 
 def test_the_allow_list_is_the_contract_s() -> None:
@@ -129,11 +147,13 @@ def test_the_command_reads_the_environment(
     monkeypatch.setenv("TOKEN_ISSUER", "https://popcorn.test")
     monkeypatch.setenv("TOKEN_AUDIENCE", "app")
     monkeypatch.setenv("CORS_ORIGINS", "")
-    assert main(["--out", str(tmp_path / "out.yaml")]) == 0
-    text = (tmp_path / "out.yaml").read_text(encoding="utf-8")
+    assert main(["--folder", str(tmp_path)]) == 0
+    text = (tmp_path / "envoy.yaml").read_text(encoding="utf-8")
     assert '"gateway-2"' in text
     assert main([]) == 0
-    assert capsys.readouterr().out == text
+    contract = settings().edge_descriptor_set
+    assert capsys.readouterr().out == text.replace(str(tmp_path / "popcorn.binpb"), str(contract))
+    assert (tmp_path / "popcorn.binpb").read_bytes() == contract.read_bytes()
     monkeypatch.delenv("TOKEN_ISSUER")
     with pytest.raises(SystemExit) as stopped:
         main([])
