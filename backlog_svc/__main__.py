@@ -12,10 +12,11 @@ from backlog_svc.refreshing import Refreshing
 from backlog_svc.servicer import BacklogServicer
 from backlog_svc.settings import BacklogSettings
 from backlog_svc.store import EntryStore
-from mesh import logs
+from mesh import logs, tracing
 from mesh.background import running_in_background
 from mesh.channels import open_channel
 from mesh.clock import Clock, utc_now
+from mesh.metrics import Metrics, of_database
 from mesh.page_tokens import PageTokens
 from mesh.postgres import Database
 from mesh.server import ServerOptions, Service, run, serve
@@ -63,6 +64,8 @@ async def main(settings: BacklogSettings) -> None:
         movies = Movies(movie_pb2_grpc.MovieServiceStub(channel))
         refreshing = Refreshing(FilmStore(database), movies, clock=utc_now)
         await stack.enter_async_context(running_in_background(refreshing.run(), name="refreshing films"))
+        metrics = Metrics(settings.metrics_listen)
+        metrics.watch(of_database(database))
         await serve(
             NAME,
             listen=settings.backlog_listen,
@@ -71,6 +74,7 @@ async def main(settings: BacklogSettings) -> None:
             ],
             certificates=certificates,
             health_listen=settings.health_listen,
+            metrics=metrics,
             options=ServerOptions(shutdown_grace_seconds=settings.shutdown_grace_seconds),
         )
 
@@ -78,4 +82,5 @@ async def main(settings: BacklogSettings) -> None:
 if __name__ == "__main__":
     loaded = load(BacklogSettings)
     logs.configure(NAME, loaded.log_level, loaded.log_format)
+    tracing.configure(NAME, loaded.otlp_endpoint)
     run(main(loaded))

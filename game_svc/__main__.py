@@ -12,6 +12,7 @@ from uuid import uuid4
 from game_svc.codes import new_code
 from game_svc.films import Films
 from game_svc.log import RoomLogs
+from game_svc.metrics import Evenings, of_audience, of_redis
 from game_svc.people import People
 from game_svc.people_servicer import PeopleServicer
 from game_svc.rooms import Rooms
@@ -19,10 +20,11 @@ from game_svc.seating import Seating
 from game_svc.servicer import GameServicer
 from game_svc.settings import GameSettings
 from game_svc.streams import Streams
-from mesh import logs, server
+from mesh import logs, server, tracing
 from mesh.certificates import Certificates
 from mesh.channels import open_channel
 from mesh.clock import utc_now
+from mesh.metrics import Metrics, of_revocations
 from mesh.revocations import Revocations, over
 from mesh.settings import load
 from popcorn.game.v1 import game_pb2, game_pb2_grpc, people_pb2, people_pb2_grpc
@@ -45,6 +47,8 @@ class Assembly:
     """To be stopped before the server is: they hold its calls."""
     revocations: Revocations
     """The sessions that have ended."""
+    metrics: Metrics
+    """What is counted."""
 
 
 @asynccontextmanager
@@ -85,6 +89,16 @@ async def assembled(
     servicer = GameServicer(  # type: ignore[abstract]
         rooms, seating, streams, films, join_url=settings.join_url
     )
+    metrics = Metrics(settings.metrics_listen)
+    evenings = Evenings()
+    rooms.appended = evenings.note
+    for families in (
+        evenings.families,
+        of_audience(streams),
+        of_redis(room_logs),
+        of_revocations(revocations),
+    ):
+        metrics.watch(families)
     await rooms.start()
     try:
         game = server.Service(
@@ -100,7 +114,7 @@ async def assembled(
             probes={"redis": room_logs.ping},
         )
         async with revocations:
-            yield Assembly((game, people), streams, revocations)
+            yield Assembly((game, people), streams, revocations, metrics)
     finally:
         await rooms.stop()
         await channel.close()
@@ -120,6 +134,7 @@ async def main(settings: GameSettings) -> None:
             before_stop=assembly.streams.stop,
             certificates=certificates,
             health_listen=settings.health_listen,
+            metrics=assembly.metrics,
             options=server.ServerOptions(shutdown_grace_seconds=settings.shutdown_grace_seconds),
         )
 
@@ -127,4 +142,5 @@ async def main(settings: GameSettings) -> None:
 if __name__ == "__main__":
     loaded = load(GameSettings)
     logs.configure(NAME, loaded.log_level, loaded.log_format)
+    tracing.configure(NAME, loaded.otlp_endpoint)
     server.run(main(loaded))

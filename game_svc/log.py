@@ -33,6 +33,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from game_svc.events import Event, Numbered
 from game_svc.log_entries import from_entry, to_entry
+from mesh import tracing
 from mesh.errors import Unavailable
 
 ROOM_LIFE: Final = timedelta(hours=24)
@@ -164,6 +165,8 @@ class RoomLogs:
         self._scrub = self._redis.register_script(_SCRUB)
         self._settles = True
         self._answers = True
+        self.failures = 0
+        """How many questions Redis has not answered, since the start."""
 
     async def close(self) -> None:
         """Let go of all connections."""
@@ -284,11 +287,13 @@ class RoomLogs:
     async def _ask(self, question: Callable[[], Any]) -> Any:
         # What redis ships as types says neither what an answer is nor that it has to be awaited.
         try:
-            async with asyncio.timeout(_PATIENCE_SECONDS):
-                answer = await question()
+            with tracing.span("redis", "call"):
+                async with asyncio.timeout(_PATIENCE_SECONDS):
+                    answer = await question()
         except ResponseError:
             raise
         except (RedisError, OSError, TimeoutError) as error:
+            self.failures += 1
             if self._answers:  # said once, however many ask until it answers again: health says when
                 _log.warning("log.redis_unavailable", error=type(error).__name__)
             self._answers = False

@@ -41,6 +41,8 @@ MOST_RECENT: Final = 2_000
 
 _MOST_ATTEMPTS: Final = 50
 
+Appended = Callable[[Sequence[Numbered], State], None]
+
 _log = structlog.get_logger("game_svc.rooms")
 
 
@@ -64,7 +66,7 @@ class _Waiting:
 class Room:
     """One room. Made and found by `Rooms`."""
 
-    def __init__(self, code: str, *, logs: RoomLogs, clock: Clock) -> None:
+    def __init__(self, code: str, *, logs: RoomLogs, clock: Clock, appended: Appended) -> None:
         self.code = code
         self._nothing = State(code=code)
         self.state = self._nothing
@@ -72,6 +74,7 @@ class Room:
         self._recent: deque[Numbered] = deque(maxlen=MOST_RECENT)
         self._logs = logs
         self._clock = clock
+        self._appended = appended
         self._waiting: deque[_Waiting] = deque()
         self._worker: asyncio.Task[None] | None = None
         self.listeners: set[Callable[[], None]] = set()
@@ -154,6 +157,7 @@ class Room:
                     at=events[0].at,
                 )
                 if appended:
+                    self._appended(events, state)
                     await self._learn(events, state)
                     return outcomes
             else:
@@ -226,6 +230,8 @@ class Rooms:
     def __init__(self, logs: RoomLogs, *, clock: Clock) -> None:
         self._logs = logs
         self._clock = clock
+        self.appended: Appended = lambda _events, _state: None
+        """Called with what this replica, and no other, has appended to a room, and the state after it."""
         self._rooms: OrderedDict[str, Room] = OrderedDict()
         self._wakeups = logs.wakeups(self._heard)
         self._listening: asyncio.Task[None] | None = None
@@ -244,7 +250,12 @@ class Rooms:
         """Return the room with a code, whether or not there is one: its state tells."""
         room = self._rooms.get(code)
         if room is None:
-            room = self._rooms[code] = Room(code, logs=self._logs, clock=self._clock)
+            room = self._rooms[code] = Room(
+                code,
+                logs=self._logs,
+                clock=self._clock,
+                appended=lambda events, state: self.appended(events, state),
+            )
             self._forget_one()
         self._rooms.move_to_end(code)
         return room

@@ -88,6 +88,7 @@ class State:
     settings: Settings = field(default_factory=Settings)
     phase: Phase = Phase.LOBBY
     opened: datetime | None = None
+    started: datetime | None = None
     host_id: str = ""
     players: Mapping[str, Player] = field(default_factory=dict)
     """Everybody who was ever there, by player id, in the order they first joined."""
@@ -160,7 +161,7 @@ def evolve(state: State, numbered: Numbered) -> State:
             return _with_player(state, replace(player, picks=kept))
         case SwipingStarted(deck=deck):
             ids = frozenset(film.movie_id for film in deck)
-            return replace(state, phase=Phase.PLAYING, deck=deck, deck_ids=ids)
+            return replace(state, phase=Phase.PLAYING, started=at, deck=deck, deck_ids=ids)
         case CardSwiped():
             player = _swiped(state.players[event.player_id], event, numbered.seq)
             tally = _one_more(state.tally(event.movie_id), event.verdict)

@@ -1,7 +1,8 @@
 """Channels to the other services of the mesh.
 
-What a call hands on without being told: what is left of the running RPC's deadline, and its request id. What
-is tried again: calls of methods whose contract says NO_SIDE_EFFECTS or IDEMPOTENT, by gRPC's own retries.
+What a call hands on without being told: what is left of the running RPC's deadline, its request id, and the
+trace it belongs to. What is tried again: calls of methods whose contract says NO_SIDE_EFFECTS or IDEMPOTENT,
+by gRPC's own retries.
 """
 
 import json
@@ -13,7 +14,7 @@ import grpc
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
 
-from mesh import running
+from mesh import running, tracing
 from mesh.certificates import Certificates, mutual_tls_channel
 from mesh.interceptors import REQUEST_ID_HEADER
 
@@ -124,7 +125,7 @@ class _MeshChannel(grpc.aio.Channel):
         return self._channel.stream_stream(*args, **kwargs)
 
     def _handing_on(self, multi_callable: Any) -> Callable[..., Any]:
-        default = self._default
+        default, traced = self._default, tracing.on()
 
         def call(request: Any, *, timeout: float | None = None, metadata: Any = None, **kwargs: Any) -> Any:
             running_call = running.current()
@@ -137,6 +138,8 @@ class _MeshChannel(grpc.aio.Channel):
                     metadata = ((REQUEST_ID_HEADER, running_call.request_id),)
                 elif all(key != REQUEST_ID_HEADER for key, _ in metadata):
                     metadata = (*metadata, (REQUEST_ID_HEADER, running_call.request_id))
+                if traced:
+                    metadata = (*metadata, *tracing.outgoing())
             return multi_callable(request, timeout=seconds, metadata=metadata, **kwargs)
 
         return call

@@ -3,15 +3,16 @@
     asyncio's entry point in a service's `__main__`:
         mesh.server.run(mesh.server.serve("game_svc", listen=settings.game_listen, services=[...]))
 
-The order of stopping: health says NOT_SERVING, so that new calls go elsewhere; `before_stop` tells the open
-streams to reconnect; calls that run get the grace to finish; then the background tasks end.
+The order of stopping: health says NOT_SERVING, and the doors close, so that new calls go elsewhere;
+`before_stop` tells the open streams to reconnect; calls that run get the grace to finish; then the background
+tasks end.
 """
 
 import asyncio
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -22,11 +23,13 @@ from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from mesh import tracing
 from mesh.certificates import Certificates
 from mesh.clock import Clock, utc_now
 from mesh.health import Health, Part, Probe
 from mesh.identity import needs_identity
 from mesh.interceptors import LayeredHandlers, NewId, layers, new_request_id
+from mesh.metrics import Metrics, of_health
 from mesh.revocations import DEPENDENCY as REVOCATIONS
 from mesh.revocations import Sessions
 
@@ -66,7 +69,7 @@ class ServerOptions:
     """How a server behaves; the defaults are those of production."""
 
     shutdown_grace_seconds: float = 10.0
-    """How long running calls may take to finish once the server stops, and `before_stop` before that."""
+    """How long running calls, and `before_stop`, may take to finish once the server stops."""
     probe_interval_seconds: float = 1.0
     """The pause between two rounds of probes."""
     probe_deadline_seconds: float = 2.0
@@ -95,6 +98,7 @@ class Server:
         before_stop: Callable[[], Awaitable[None]] | None = None,
         certificates: Certificates | None = None,
         health_listen: str | None = None,
+        metrics: Metrics | None = None,
         options: ServerOptions = ServerOptions(),
         clock: Clock = utc_now,
         new_id: NewId = new_request_id,
@@ -107,10 +111,11 @@ class Server:
             revocations: Tells which sessions have ended; whoever made it starts and stops it. A service with
                 methods that need to know their caller says NOT_SERVING until it has been filled. None only
                 where there is no such method.
-            before_stop: Called once when stopping, after health says NOT_SERVING and before calls are cut.
+            before_stop: Called once when stopping, when nobody gets in any more and before calls are cut.
             certificates: What the server shows, and whose clients it lets in, followed while it runs; None
                 speaks plain text.
             health_listen: `host:port` where health alone is answered in plain text; None is nowhere.
+            metrics: Counts the RPCs, and is served for as long as the server is; None counts nothing.
             options: Limits and intervals.
             clock: For the expiry of identities.
             new_id: Makes request ids.
@@ -126,6 +131,8 @@ class Server:
         self._before_stop = before_stop
         self._certificates = certificates
         self._health_listen = health_listen
+        self._metrics = Metrics(None) if metrics is None else metrics
+        self._serving_metrics = ExitStack()
         self._options = options
         self._clock = clock
         self._new_id = new_id
@@ -149,7 +156,13 @@ class Server:
         descriptors = [service.descriptor for service in self._services]
         server = grpc.aio.server(options=_channel_arguments(options))
         handlers = LayeredHandlers(
-            descriptors, layers(clock=self._clock, new_id=self._new_id, revocations=self._revocations)
+            descriptors,
+            layers(
+                clock=self._clock,
+                new_id=self._new_id,
+                revocations=self._revocations,
+                watching=(*tracing.layers(), *self._metrics.layers),
+            ),
         )
         for service in self._services:
             service.add(service.servicer, handlers)
@@ -158,6 +171,7 @@ class Server:
             interval_seconds=options.probe_interval_seconds,
             deadline_seconds=options.probe_deadline_seconds,
         )
+        self._metrics.watch(of_health(self._health))
         health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, server)
         names = [descriptor.full_name for descriptor in descriptors]
         reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
@@ -168,6 +182,10 @@ class Server:
             health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, self._health_server)
             self.health_port = _bind(self._health_server, self._health_listen, None)
             await self._health_server.start()
+        try:
+            self._serving_metrics.enter_context(self._metrics.serving())
+        except OSError as error:
+            raise ListenError(self._metrics.listen or "") from error
         await server.start()
         self._server = server
         self._beside.append(asyncio.create_task(self._health.run(), name="health probes"))
@@ -178,7 +196,7 @@ class Server:
         """Stop in order; see the module. Stopping twice is stopping once; `abort` cuts a stop short.
 
         Args:
-            grace: Seconds for `before_stop` and then for running calls; the option's by default.
+            grace: Seconds for `before_stop` and for running calls; the option's by default.
         """
         server = self._server
         if server is None or self._stopping:
@@ -187,6 +205,9 @@ class Server:
         assert self._health is not None, "a started server has health"
         seconds = self._options.shutdown_grace_seconds if grace is None else grace
         self._health.stop_serving()
+        # From here on nobody gets in, and connections are told so (GOAWAY): a stream that is asked to connect
+        # again lands elsewhere at once, and not here until somebody has looked at the health again.
+        closing = asyncio.create_task(server.stop(seconds), name="close the doors")
         if self._before_stop is not None:
             try:
                 async with asyncio.timeout(seconds):
@@ -194,13 +215,14 @@ class Server:
             except Exception as error:  # whatever it was, the server still has to stop
                 _log.error("server.before_stop_failed", exc_info=error)
         self._health.close()
-        await server.stop(seconds)
+        await closing
         if self._health_server is not None:
             await self._health_server.stop(None)
         for task in self._beside:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
+        self._serving_metrics.close()
 
     def _probes_of(self, service: Service) -> Mapping[str, Probe]:
         if self._revocations is None or not _knows_callers(service):
@@ -236,6 +258,7 @@ async def serve(
     before_stop: Callable[[], Awaitable[None]] | None = None,
     certificates: Certificates | None = None,
     health_listen: str | None = None,
+    metrics: Metrics | None = None,
     options: ServerOptions = ServerOptions(),
 ) -> None:
     """Serve until SIGTERM or SIGINT, then stop gracefully; a second signal cuts the grace short.
@@ -248,6 +271,7 @@ async def serve(
         before_stop: See `Server`.
         certificates: See `Server`.
         health_listen: See `Server`.
+        metrics: See `Server`.
         options: See `ServerOptions`.
 
     Raises:
@@ -265,6 +289,7 @@ async def serve(
             before_stop=before_stop,
             certificates=certificates,
             health_listen=health_listen,
+            metrics=metrics,
             options=options,
         )
         await server.start()
