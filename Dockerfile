@@ -39,5 +39,5 @@ WORKDIR /app
 USER 65532:65532
 ENTRYPOINT ["python", "-m"]
 # For Docker; Kubernetes asks by itself. A job ends before anybody asks.
-HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --start-interval=1s --retries=3 \
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
   CMD ["python", "-m", "mesh.probe"]

@@ -113,7 +113,7 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
     """
     from dev.mesh import Mesh, bare_environment  # not above: most test processes never need all that
 
-    limits = ("SIGN_INS", "GUESTS", "REFRESHES", "JOINS", "NOTIFICATIONS")
+    limits = ("SIGN_INS", "GUESTS", "REFRESHES", "JOINS", "NOTIFICATIONS", "IMPORTS")
     settings = bare_environment() | {f"EDGE_{limit}_PER_MINUTE": "1000000" for limit in limits}
     settings |= {
         f"{limit}_PER_{whose}_PER_MINUTE": "1000000"

@@ -2,18 +2,17 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from google.protobuf import json_format
-from google.protobuf.struct_pb2 import Struct
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from backlog_svc import entries
 from backlog_svc.entries import Draft, Entry, Field, Filter, Order, Page, Position, Source, Status
 from backlog_svc.list_store import view_of
 from backlog_svc.listing import ListQuery
+from backlog_svc.timestamps import from_number, read_time, to_number, write_time
 from mesh.checks import Checks
 from mesh.page_tokens import PageTokens
 from popcorn.backlog.v1 import backlog_pb2
@@ -21,21 +20,17 @@ from popcorn.backlog.v1 import backlog_pb2
 DEFAULT_PAGE_SIZE: Final = 20
 LARGEST_PAGE_SIZE: Final = 100
 MOST_MOVIES: Final = 500
-"""In one BatchGetEntries, and entries in one BatchPutEntries."""
+"""In one BatchGetEntries, entries in one BatchPutEntries, and at most in the answer to IntersectBacklogs."""
+MOST_PEOPLE: Final = 20
+"""In one IntersectBacklogs."""
 LONGEST_ETAG: Final = 64
 MOST_LANGUAGES: Final = 10
 
 _LIST_KIND: Final = "backlog.entries"
-_USER_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _REGION = re.compile(r"[A-Z]{2}")
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{1,8}){0,4}")
 _EVERY_FIELD: Final = "*"
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
-# The range of both google.protobuf.Timestamp and datetime, in seconds since 1970: years 1 to 9999. Their very
-# first instant is left out: to asyncpg it means minus infinity.
-_FIRST_SECOND: Final = -62_135_596_799
-_LAST_SECOND: Final = 253_402_300_799
 
 _STATUSES: Final[Mapping[int, Status]] = {
     backlog_pb2.ENTRY_STATUS_WANT_TO_WATCH: Status.WANT_TO_WATCH,
@@ -69,10 +64,25 @@ _STATUS_NUMBERS: Final = {status: number for number, status in _STATUSES.items()
 _SOURCE_NUMBERS: Final = {source: number for number, source in _SOURCES.items()}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intersection:
+    """An IntersectBacklogsRequest, checked."""
+
+    user_ids: tuple[str, ...]
+    at_least: int
+    leave_out_watched: bool
+    limit: int
+
+
+def is_id(text: str) -> bool:
+    """Whether a text can be the id of a person or a game: 1 to 64 letters, digits, hyphens, underscores."""
+    return _ID.fullmatch(text) is not None
+
+
 def read_user_id(checks: Checks, user_id: str) -> str:
     """Whose backlog: the field `user_id`."""
     checks.require(
-        _USER_ID.fullmatch(user_id) is not None,
+        is_id(user_id),
         "user_id",
         "INVALID_USER_ID",
         "Must be a user id: 1 to 64 letters, digits, hyphens and underscores.",
@@ -210,6 +220,33 @@ def list_message(page: Page, query: ListQuery, *, tokens: PageTokens) -> backlog
     return answer
 
 
+def read_intersection(checks: Checks, request: backlog_pb2.IntersectBacklogsRequest) -> Intersection:
+    """Whose films, and which of them. Raises InvalidInput; nothing is left to check."""
+    user_ids = request.user_ids
+    checks.require(len(user_ids) > 0, "user_ids", "REQUIRED", "Must not be empty.")
+    checks.require(
+        len(user_ids) <= MOST_PEOPLE, "user_ids", "TOO_MANY", f"Must have at most {MOST_PEOPLE} items."
+    )
+    for index, user_id in enumerate(user_ids[:MOST_PEOPLE]):
+        checks.require(
+            is_id(user_id),
+            f"user_ids[{index}]",
+            "INVALID_USER_ID",
+            "Must be a user id: 1 to 64 letters, digits, hyphens and underscores.",
+        )
+    at_least = request.wanted_by_at_least
+    checks.require(at_least >= 0, "wanted_by_at_least", "NEGATIVE", "Must be 0 or more.")
+    checks.require(request.limit >= 0, "limit", "NEGATIVE", "Must be 0 or more.")
+    checks.done()
+    return Intersection(
+        # The same person twice is one person.
+        user_ids=tuple(dict.fromkeys(user_ids)),
+        at_least=max(at_least, 1),
+        leave_out_watched=request.leave_out_watched,
+        limit=min(request.limit or MOST_MOVIES, MOST_MOVIES),
+    )
+
+
 def read_movie_ids(checks: Checks, movie_ids: Sequence[int]) -> Sequence[int]:
     """Which films: the field `movie_ids`."""
     checks.require(len(movie_ids) > 0, "movie_ids", "REQUIRED", "Must not be empty.")
@@ -221,6 +258,11 @@ def read_movie_ids(checks: Checks, movie_ids: Sequence[int]) -> Sequence[int]:
     return movie_ids
 
 
+def status_number(status: Status) -> backlog_pb2.EntryStatus.ValueType:
+    """A status, for an answer."""
+    return _STATUS_NUMBERS[status]  # type: ignore[return-value]  # numbers of this very enum
+
+
 def entry_message(entry: Entry) -> backlog_pb2.Entry:
     """An entry, for an answer."""
     message = backlog_pb2.Entry()
@@ -228,17 +270,9 @@ def entry_message(entry: Entry) -> backlog_pb2.Entry:
     return message
 
 
-def export_struct(everything: Iterable[Entry]) -> Struct:
-    """All that is kept about somebody, each part in the JSON of this contract's messages."""
-    # Movie nights are in the shape already: none are kept so far.
-    data = Struct()
-    data.update(
-        {
-            "entries": [json_format.MessageToDict(entry_message(entry)) for entry in everything],
-            "movieNights": [],
-        }
-    )
-    return data
+def entry_data(entry: Entry) -> dict[str, Any]:
+    """An entry, for an export: the JSON of its message."""
+    return json_format.MessageToDict(entry_message(entry))
 
 
 def _rating(checks: Checks, field: str, draft: backlog_pb2.EntryDraft) -> int | None:
@@ -270,11 +304,7 @@ def _watch_time(
 ) -> datetime | None:
     if not draft.HasField("watch_time"):
         return None
-    given = draft.watch_time
-    if not (_FIRST_SECOND <= given.seconds <= _LAST_SECOND and 0 <= given.nanos < 1_000_000_000):
-        checks.require(False, field, "INVALID_TIME", "Must be a time of the years 1 to 9999.")
-        return None
-    time = _EPOCH + timedelta(seconds=given.seconds, microseconds=given.nanos // 1000)
+    time = read_time(checks, field, draft.watch_time)
     checks.require(time <= now + entries.CLOCK_SKEW, field, "IN_THE_FUTURE", "Must not be in the future.")
     return time
 
@@ -357,7 +387,7 @@ def _binding(user_id: str, chosen: Filter, order: Order, languages: tuple[str, .
 
 
 def _json(key: datetime | float | str) -> int | float | str:
-    return (key - _EPOCH) // _MICROSECOND if isinstance(key, datetime) else key
+    return to_number(key) if isinstance(key, datetime) else key
 
 
 def _position(position: list[Any], order: Order) -> Position | None:
@@ -366,7 +396,7 @@ def _position(position: list[Any], order: Order) -> Position | None:
     key, movie_id = position
     match order:
         case Order.ADDED_DESC | Order.ADDED_ASC | Order.UPDATED_DESC | Order.UPDATED_ASC:
-            return Position(_EPOCH + key * _MICROSECOND, movie_id)
+            return Position(from_number(key), movie_id)
         case _:
             return Position(key, movie_id)
 
@@ -380,15 +410,9 @@ def _fill(message: backlog_pb2.Entry, entry: Entry) -> None:
     if entry.half_stars is not None:
         message.rating = entries.stars(entry.half_stars)
     message.tags.extend(entry.tags)
-    _set(message.add_time, entry.add_time)
-    _set(message.update_time, entry.update_time)
+    write_time(message.add_time, entry.add_time)
+    write_time(message.update_time, entry.update_time)
     if entry.watch_time is not None:
-        _set(message.watch_time, entry.watch_time)
+        write_time(message.watch_time, entry.watch_time)
     message.source = _SOURCE_NUMBERS[entry.source]  # type: ignore[assignment]  # a number of this very enum
     message.etag = entry.etag
-
-
-def _set(timestamp: Timestamp, time: datetime) -> None:
-    since = time - _EPOCH
-    timestamp.seconds = since.days * 86_400 + since.seconds
-    timestamp.nanos = since.microseconds * 1_000

@@ -6,6 +6,8 @@ from datetime import date
 from typing import Final
 
 from backlog_svc.films import Answer, FilmFacts, View
+from backlog_svc.imports.claims import Claim
+from backlog_svc.imports.jobs import Found
 from popcorn.movie.v1 import movie_pb2, movie_pb2_grpc
 
 MOST_IN_A_BATCH: Final = 500
@@ -43,6 +45,28 @@ class Movies:
             ),
             unavailable=tuple(movie_id for movie_id in movie_ids if movie_id not in known),
         )
+
+    async def resolve(
+        self, claims: Sequence[Claim], languages: Sequence[str], *, patience_seconds: float
+    ) -> list[Found]:
+        """Return which films other sites' names stand for, in their order.
+
+        Args:
+            claims: Up to 100, each with IMDb's id or a title.
+            languages: Those of the lists' owner, the best first.
+            patience_seconds: How long to wait for it.
+        """
+        answer = await self._stub.ResolveExternalIds(
+            movie_pb2.ResolveExternalIdsRequest(
+                movies=[
+                    movie_pb2.ExternalMovie(imdb_id=claim.imdb_id, title=claim.title, year=claim.year)
+                    for claim in claims
+                ],
+                locale=movie_pb2.Locale(languages=languages),
+            ),
+            timeout=patience_seconds,
+        )
+        return [Found(one.movie_id, tuple(film.id for film in one.candidates)) for one in answer.movies]
 
 
 def _facts(movie: movie_pb2.Movie) -> FilmFacts:

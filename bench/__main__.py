@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import accounts, backlog, cpu, films, library, rooms
+from bench import accounts, backlog, cpu, films, imports, library, rooms
 from bench.report import Row, table
 from bench.world import World, say
 from dev.processes import StartFailed
@@ -23,6 +23,7 @@ from dev.processes import StartFailed
 SUBJECTS: Mapping[str, Callable[[World, float], Awaitable[list[Row]]]] = {
     "accounts": accounts.measure,
     "films": films.measure,
+    "imports": imports.measure,
     "library": library.measure,
     "rooms": rooms.measure,
     "backlog": backlog.measure,

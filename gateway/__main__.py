@@ -27,6 +27,7 @@ from gateway.apple_revocations import AppleRevocations
 from gateway.apple_tokens import AppleSignatures, AppleTokens
 from gateway.auth import Auth
 from gateway.auth_servicer import AuthServicer
+from gateway.backlog_files import BacklogFiles
 from gateway.deletion import Cause, Deletions, Step
 from gateway.deletion_store import DeletionStore
 from gateway.export_store import OwnRecordStore
@@ -215,11 +216,13 @@ def services(
         new_secret=lambda: secrets.token_bytes(SECRET_BYTES),
     )
     movie_stub = movie_pb2_grpc.MovieServiceStub(movies)
+    backlog_stub = backlog_pb2_grpc.BacklogServiceStub(backlogs)
     library = Library(
         movies=movie_stub,
         films=Films(movie_stub, remembered=films_remembered, seconds=time.monotonic),
-        backlogs=backlog_pb2_grpc.BacklogServiceStub(backlogs),
+        backlogs=backlog_stub,
     )
+    files = BacklogFiles(movies=movie_stub, backlogs=backlog_stub)
     postgresql = {"postgresql": database.probe(schema=SCHEMA, folder=FOLDER)}
     # The generated base answers what a servicer does not override with UNIMPLEMENTED; its stub calls those
     # abstract.
@@ -252,7 +255,7 @@ def services(
         Service(
             descriptor=library_pb2.DESCRIPTOR.services_by_name["LibraryService"],
             add=library_pb2_grpc.add_LibraryServiceServicer_to_server,
-            servicer=LibraryServicer(library, preferences=store),  # type: ignore[abstract]
+            servicer=LibraryServicer(library, files=files, preferences=store, clock=clock),
             probes={
                 **postgresql,
                 "backlog_svc": serving_probe(backlogs, _BACKLOGS),

@@ -34,6 +34,16 @@ class BacklogPage:
     """Their films; None when films cannot be had now at all, or the page is empty."""
 
 
+@dataclass(frozen=True, slots=True)
+class MovieNights:
+    """One page of somebody's movie nights."""
+
+    matches: backlog_pb2.ListMatchesResponse
+    """The matches, and where the list goes on."""
+    films: movie_pb2.BatchGetMoviesResponse | None
+    """Their films; None when films cannot be had now at all, or the page is empty."""
+
+
 class Library:
     """Asks movie_svc and backlog_svc. Failures of theirs are raised as they come (`grpc.aio.AioRpcError`)."""
 
@@ -130,6 +140,45 @@ class Library:
         return BacklogPage(
             entries, await self._films_of([entry.movie_id for entry in entries.entries], reader)
         )
+
+    async def movie_nights(
+        self, request: backlog_pb2.ListMatchesRequest, locale: Awaitable[movie_pb2.Locale]
+    ) -> MovieNights:
+        """Return a page of movie nights with their films: one request to each service."""
+        listing = self._backlogs.ListMatches(request)
+        try:
+            reader = await locale
+            matches = await listing
+        finally:
+            listing.cancel()
+        if not matches.matches:
+            return MovieNights(matches, None)
+        movie_ids = sorted({match.movie_id for match in matches.matches})
+        return MovieNights(matches, await self._films_of(movie_ids, reader))
+
+    async def mark_watched(
+        self, request: backlog_pb2.MarkMatchWatchedRequest
+    ) -> backlog_pb2.MarkMatchWatchedResponse:
+        """Move the film of a movie night to watched for all who were there."""
+        return await self._backlogs.MarkMatchWatched(request)
+
+    async def stats(self, user_id: str) -> backlog_pb2.Stats:
+        """Return somebody's backlog in numbers."""
+        answer = await self._backlogs.GetStats(backlog_pb2.GetStatsRequest(user_id=user_id))
+        return answer.stats
+
+    async def stats_and_genres(
+        self, user_id: str, locale: Awaitable[movie_pb2.Locale]
+    ) -> tuple[backlog_pb2.Stats, movie_pb2.ListGenresResponse, movie_pb2.Locale]:
+        """Return somebody's backlog in numbers, all genres, and the reader they are named for."""
+        counting = self._backlogs.GetStats(backlog_pb2.GetStatsRequest(user_id=user_id))
+        try:
+            reader = await locale
+            genres = await self.genres(reader)
+            counted = await counting
+        finally:
+            counting.cancel()
+        return counted.stats, genres, reader
 
     async def update(
         self, request: backlog_pb2.UpdateEntryRequest, locale: movie_pb2.Locale

@@ -2,16 +2,22 @@
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any, Final, Protocol, TypeAlias
 from uuid import UUID
 
 import grpc
+from google.api import httpbody_pb2
 
+from gateway import stats_chart, stats_picture
 from gateway.account_servicer import user_id_of
 from gateway.accounts import Preferences
-from gateway.library import Library
+from gateway.backlog_files import LARGEST_EXPORT_BYTES, LARGEST_MESSAGE_BYTES, BacklogFiles
+from gateway.chart_words import words_for
+from gateway.library import Library, MovieNights
+from gateway.stats_messages import figures_of
 from mesh.checks import Checks
+from mesh.clock import Clock
 from mesh.identity import Identity, caller
 from mesh.locale import requested_locale
 from popcorn.backlog.v1 import backlog_pb2
@@ -21,6 +27,13 @@ from popcorn.movie.v1 import movie_pb2
 _LONGEST_PAGE_TOKEN: Final = 1024
 _YEARS: Final = range(1870, 2201)
 _LANGUAGE: Final = re.compile(r"[a-z]{2}")
+_LONGEST_IMPORT_ID: Final = 64
+_MOST_CHOICES: Final = 50
+_FILES: Final = {
+    backlog_pb2.EXPORT_FORMAT_JSON: ("application/json", "evening-popcorn-backlog.json"),
+    backlog_pb2.EXPORT_FORMAT_LETTERBOXD_CSV: ("text/csv; charset=utf-8", "evening-popcorn-letterboxd.csv"),
+}
+"""The content type and the name of each export."""
 
 # In quotes: it is generic in the stubs only.
 _Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -37,10 +50,14 @@ class PreferenceStore(Protocol):
 class LibraryServicer(library_pb2_grpc.LibraryServiceServicer):
     """Films and the caller's backlog, composed."""
 
-    def __init__(self, library: Library, *, preferences: PreferenceStore) -> None:
-        """Take what asks the other services, and what knows the accounts' own language and region."""
+    def __init__(
+        self, library: Library, *, files: BacklogFiles, preferences: PreferenceStore, clock: Clock
+    ) -> None:
+        """Take what asks the other services, what knows the accounts' language and region, and a clock."""
         self._library = library
+        self._files = files
         self._preferences = preferences
+        self._clock = clock
 
     async def GetMovie(
         self, request: library_pb2.GetMovieRequest, context: _Context
@@ -255,6 +272,196 @@ class LibraryServicer(library_pb2_grpc.LibraryServiceServicer):
         removed = await self._library.remove(caller().user_id, movie_id)
         return library_pb2.RemoveBacklogEntryResponse(removed=removed)
 
+    async def ImportBacklog(
+        self, requests: AsyncIterator[library_pb2.ImportBacklogRequest], context: _Context
+    ) -> library_pb2.ImportBacklogResponse:
+        """Take in a list from elsewhere."""
+        who = caller()
+        reader = await self._reader(who, context)
+        first = await anext(requests, library_pb2.ImportBacklogRequest())
+        job = await self._files.take_in(
+            backlog_pb2.StartImportRequest(
+                user_id=who.user_id,
+                dry_run=first.dry_run,
+                plain_status=first.plain_status,
+                languages=reader.languages,
+            ),
+            _file_pieces(first, requests),
+        )
+        answer = library_pb2.ImportBacklogResponse(
+            added=job.added,
+            changed=job.changed,
+            unchanged=job.unchanged,
+            skipped_series=job.skipped_series,
+            job=job,
+        )
+        if job.unsettled:
+            page = await self._files.rows(
+                backlog_pb2.ListImportRowsRequest(user_id=who.user_id, import_id=job.import_id)
+            )
+            films = _films(await self._files.candidates(page.rows, reader))
+            answer.unsettled.extend(
+                library_pb2.ImportBacklogResponse.Unsettled(
+                    line=row.line,
+                    title=row.title,
+                    year=row.year,
+                    candidates=[films[one] for one in row.candidate_ids if one in films],
+                    row=row.row,
+                    file=row.file,
+                )
+                for row in page.rows
+            )
+        return answer
+
+    async def GetImport(
+        self, request: library_pb2.GetImportRequest, _context: _Context
+    ) -> library_pb2.GetImportResponse:
+        """Say how far an import is."""
+        checks = Checks()
+        import_id = checks.text("import_id", request.import_id, shortest=1, longest=_LONGEST_IMPORT_ID)
+        checks.done()
+        return library_pb2.GetImportResponse(job=await self._files.job(caller().user_id, import_id))
+
+    async def ListImportRows(
+        self, request: library_pb2.ListImportRowsRequest, context: _Context
+    ) -> library_pb2.ListImportRowsResponse:
+        """Return lines of an import that need attention, with the films they could be about."""
+        checks = Checks()
+        import_id = checks.text("import_id", request.import_id, shortest=1, longest=_LONGEST_IMPORT_ID)
+        kind = checks.choice(
+            "kind",
+            request.kind,
+            backlog_pb2.ImportRowKind,
+            default=backlog_pb2.IMPORT_ROW_KIND_UNSETTLED,
+        )
+        page_size, page_token = _paging(checks, request, most=100)
+        checks.done()
+        who = caller()
+        page = await self._files.rows(
+            backlog_pb2.ListImportRowsRequest(
+                user_id=who.user_id,
+                import_id=import_id,
+                kind=backlog_pb2.ImportRowKind.ValueType(kind),
+                page_size=page_size,
+                page_token=page_token,
+            )
+        )
+        found = await self._files.candidates(page.rows, await self._reader(who, context))
+        films = _films(found)
+        return library_pb2.ListImportRowsResponse(
+            rows=[
+                library_pb2.ListImportRowsResponse.Row(
+                    row=row, candidates=[films[one] for one in row.candidate_ids if one in films]
+                )
+                for row in page.rows
+            ],
+            next_page_token=page.next_page_token,
+            total_size=page.total_size,
+            attribution=None if found is None else found.attribution,
+        )
+
+    async def SettleImport(
+        self, request: library_pb2.SettleImportRequest, context: _Context
+    ) -> library_pb2.SettleImportResponse:
+        """Say which films unsettled lines are about."""
+        checks = Checks()
+        import_id = checks.text("import_id", request.import_id, shortest=1, longest=_LONGEST_IMPORT_ID)
+        _check_choices(checks, request.choices)
+        checks.done()
+        who = caller()
+        job = await self._files.settle(
+            backlog_pb2.SettleImportRequest(
+                user_id=who.user_id, import_id=import_id, choices=request.choices
+            ),
+            await self._reader(who, context),
+        )
+        return library_pb2.SettleImportResponse(job=job)
+
+    async def ExportBacklog(
+        self, request: library_pb2.ExportBacklogRequest, _context: _Context
+    ) -> library_pb2.ExportBacklogResponse:
+        """Return the caller's backlog as a file in one message."""
+        wanted = _checked_export(request)
+        pieces = await self._files.export(wanted, most_bytes=LARGEST_MESSAGE_BYTES)
+        content_type, _ = _FILES[wanted.format]
+        return library_pb2.ExportBacklogResponse(
+            file=httpbody_pb2.HttpBody(content_type=content_type, data=b"".join(pieces))
+        )
+
+    async def DownloadBacklog(
+        self, request: library_pb2.DownloadBacklogRequest, context: _Context
+    ) -> AsyncIterator[library_pb2.DownloadBacklogResponse]:
+        """Return the caller's backlog as a file of any length."""
+        wanted = _checked_export(request)
+        pieces = await self._files.export(wanted, most_bytes=LARGEST_EXPORT_BYTES)
+        content_type, name = _FILES[wanted.format]
+        await context.send_initial_metadata((("content-disposition", f'attachment; filename="{name}"'),))
+        for piece in pieces:
+            body = httpbody_pb2.HttpBody(content_type=content_type, data=piece)
+            yield library_pb2.DownloadBacklogResponse(file=body)
+
+    async def GetBacklogStats(
+        self, _request: library_pb2.GetBacklogStatsRequest, _context: _Context
+    ) -> library_pb2.GetBacklogStatsResponse:
+        """Return the caller's backlog in numbers."""
+        return library_pb2.GetBacklogStatsResponse(stats=await self._library.stats(caller().user_id))
+
+    async def GetBacklogStatsChart(
+        self, _request: library_pb2.GetBacklogStatsChartRequest, context: _Context
+    ) -> library_pb2.GetBacklogStatsChartResponse:
+        """Return the caller's backlog in numbers, as a picture."""
+        who = caller()
+        stats, genres, reader = await self._library.stats_and_genres(who.user_id, self._reader(who, context))
+        picture = stats_chart.draw(
+            figures_of(stats, genres.genres),
+            words_for(reader.languages),
+            today=self._clock().date(),
+            notice=genres.attribution.tmdb,
+        )
+        return library_pb2.GetBacklogStatsChartResponse(
+            chart=httpbody_pb2.HttpBody(
+                content_type=stats_picture.CONTENT_TYPE, data=stats_picture.svg(picture)
+            )
+        )
+
+    async def ListMovieNights(
+        self, request: library_pb2.ListMovieNightsRequest, context: _Context
+    ) -> library_pb2.ListMovieNightsResponse:
+        """Return what was matched, when and with whom, films included."""
+        checks = Checks()
+        page_size, page_token = _paging(checks, request, most=100)
+        checks.done()
+        who = caller()
+        page = await self._library.movie_nights(
+            backlog_pb2.ListMatchesRequest(user_id=who.user_id, page_size=page_size, page_token=page_token),
+            self._reader(who, context),
+        )
+        return library_pb2.ListMovieNightsResponse(
+            movie_nights=_movie_nights(page, who),
+            next_page_token=page.matches.next_page_token,
+            total_size=page.matches.total_size,
+            attribution=None if page.films is None else page.films.attribution,
+        )
+
+    async def MarkMovieNightWatched(
+        self, request: library_pb2.MarkMovieNightWatchedRequest, _context: _Context
+    ) -> library_pb2.MarkMovieNightWatchedResponse:
+        """Move the film of a movie night to watched for all who were there."""
+        checks = Checks()
+        asked = backlog_pb2.MarkMatchWatchedRequest(
+            user_id=caller().user_id,
+            game_id=checks.text("game_id", request.game_id, shortest=1, longest=64),
+            movie_id=checks.movie_id("movie_id", request.movie_id),
+            watch_time=request.watch_time if request.HasField("watch_time") else None,
+        )
+        checks.done()
+        done = await self._library.mark_watched(asked)
+        return library_pb2.MarkMovieNightWatchedResponse(
+            match=_as_seen_by(caller(), done.match),
+            entry=done.entry if done.HasField("entry") else None,
+            moved=done.moved,
+        )
+
     async def _reader(self, who: Identity, context: _Context) -> movie_pb2.Locale:
         """Return who reads: what the call says, then what the account says, then nothing."""
         asked = requested_locale(context)
@@ -371,6 +578,31 @@ def _check_film_filters(checks: Checks, request: library_pb2.ListBacklogRequest)
     )
 
 
+def _movie_nights(page: MovieNights, who: Identity) -> list[library_pb2.MovieNight]:
+    """Return movie nights with their films, or why a film is missing."""
+    films = _films(page.films)
+    causes = {} if page.films is None else {film.movie_id: film.cause for film in page.films.missing}
+    return [
+        library_pb2.MovieNight(match=_as_seen_by(who, match), movie=films[match.movie_id])
+        if match.movie_id in films
+        else library_pb2.MovieNight(
+            match=_as_seen_by(who, match),
+            movie_missing=causes.get(match.movie_id, movie_pb2.MissingMovie.CAUSE_UNAVAILABLE),
+        )
+        for match in page.matches.matches
+    ]
+
+
+def _as_seen_by(who: Identity, match: backlog_pb2.Match) -> backlog_pb2.Match:
+    """Return a match in which other people are names only."""
+    seen = backlog_pb2.Match()
+    seen.CopyFrom(match)
+    for participant in seen.participants:
+        if participant.user_id != who.user_id:
+            participant.ClearField("user_id")
+    return seen
+
+
 def _items(
     entries: Iterable[backlog_pb2.Entry], found: movie_pb2.BatchGetMoviesResponse | None
 ) -> list[library_pb2.BacklogItem]:
@@ -384,3 +616,48 @@ def _items(
         else library_pb2.BacklogItem(entry=entry, movie_missing=causes.get(entry.movie_id, unavailable))
         for entry in entries
     ]
+
+
+def _films(found: movie_pb2.BatchGetMoviesResponse | None) -> dict[int, movie_pb2.Movie]:
+    return {} if found is None else {film.id: film for film in found.movies}
+
+
+async def _file_pieces(
+    first: library_pb2.ImportBacklogRequest, others: AsyncIterator[library_pb2.ImportBacklogRequest]
+) -> AsyncIterator[bytes]:
+    yield first.file.data
+    async for message in others:
+        yield message.file.data
+
+
+def _check_choices(checks: Checks, choices: Sequence[backlog_pb2.ImportChoice]) -> None:
+    checks.require(len(choices) > 0, "choices", "REQUIRED", "Must not be empty.")
+    few = len(choices) <= _MOST_CHOICES
+    checks.require(few, "choices", "TOO_MANY", f"Must be at most {_MOST_CHOICES}.")
+    for position, choice in enumerate(choices[:_MOST_CHOICES]):
+        if not choice.skip:
+            checks.movie_id(f"choices[{position}].movie_id", choice.movie_id)
+
+
+class _ExportRequest(Protocol):
+    """A request for the backlog as a file."""
+
+    @property
+    def format(self) -> int: ...
+
+    @property
+    def status(self) -> int: ...
+
+
+def _checked_export(request: _ExportRequest) -> backlog_pb2.ExportEntriesRequest:
+    """Return what is asked for. Both contracts count their formats alike."""
+    checks = Checks()
+    formats = library_pb2.ExportBacklogRequest
+    format_ = checks.choice("format", request.format, formats.Format, default=formats.FORMAT_JSON)
+    status = checks.choice("status", request.status, backlog_pb2.EntryStatus, default=0)
+    checks.done()
+    return backlog_pb2.ExportEntriesRequest(
+        user_id=caller().user_id,
+        format=backlog_pb2.ExportFormat.ValueType(format_),
+        status=backlog_pb2.EntryStatus.ValueType(status),
+    )

@@ -50,6 +50,7 @@ _LIMITS: Final[Mapping[str, str]] = {
     "/popcorn.gateway.v1.AuthService/RefreshSession": "refreshes",
     "/popcorn.gateway.v1.AuthService/ReceiveAppleNotification": "notifications",
     "/popcorn.gateway.v1.AccountService/LinkIdentity": "sign_ins",
+    "/popcorn.gateway.v1.LibraryService/ImportBacklog": "imports",
     "/popcorn.game.v1.GameService/JoinGame": "joins",
 }
 """The methods that one address may only call so often, with the setting `edge_<name>_per_minute`."""

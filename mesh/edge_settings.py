@@ -107,6 +107,8 @@ class EdgeSettings(Settings):
     """How often a minute one client address may try a room's code."""
     edge_notifications_per_minute: PerMinute = 600
     """How often a minute one client address may deliver notifications of Apple's."""
+    edge_imports_per_minute: PerMinute = 30
+    """How often a minute one client address may hand in a list to import."""
     edge_max_body_bytes: int = Field(default=1_048_576, ge=1024, le=67_108_864)
     """The longest request body of a call with one message, in bytes."""
     edge_max_connections: int = Field(default=20_000, ge=10)

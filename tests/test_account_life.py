@@ -74,7 +74,7 @@ async def everything_in_postgresql(url: str) -> str:
             " WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
         )
         names = {table["name"] for table in tables}
-        assert {"gateway.accounts", "backlog.entries"} <= names
+        assert {"gateway.accounts", "backlog.entries", "backlog.import_rows"} <= names
         rows = [
             row["row"]
             for name in names
@@ -106,6 +106,8 @@ async def test_a_person_can_take_everything_along_and_leave_nothing_behind(
 ) -> None:
     await ada.call("PATCH", "/v1/me", json={"region": "GB"})
     await ada.call("PUT", f"/v1/backlog/{FILM}", json={"note": "for a rainy evening", "rating": 4.5})
+    unclear = "Date,Name,Year,Letterboxd URI\n2024-05-01,Qwxzy Vbnmp,1911,u\n"
+    handed_in = await ada.call("POST", "/v1/backlog:import", content=unclear)
     created = await grace.call("POST", "/v1/games", json={"name": "Tonight"})
     code = created["game"]["code"]
     await ada.call("POST", f"/v1/games/{code}:join", json={})
@@ -118,13 +120,15 @@ async def test_a_person_can_take_everything_along_and_leave_nothing_behind(
     assert len(export["sessions"]) == 1
     [entry] = export["services"]["backlog_svc"]["entries"]
     assert (entry["movieId"], entry["note"], entry["rating"]) == (FILM, "for a rainy evening", 4.5)
+    [imported] = export["services"]["backlog_svc"]["imports"]
+    assert imported["importId"] == handed_in["job"]["importId"]
     [room] = export["services"]["game_svc"]["rooms"]
     assert (room["code"], room["picks"]) == (code, [FILM])
     assert grace.user_id not in json.dumps(export)
     assert grace.email not in json.dumps(export)
 
     postgresql, store = mesh.environment["DATABASE_URL"], mesh.environment["REDIS_URL"]
-    traces = (ada.user_id, ada.email, ada_name)
+    traces = (ada.user_id, ada.email, ada_name, "Qwxzy Vbnmp")
     held = await everything_in_postgresql(postgresql) + await everything_in_redis(store)
     assert all(trace in held for trace in traces)
 

@@ -33,16 +33,12 @@ NOT_YET = {
     "AuthService": set(),
     "AccountService": set(),
     "RevocationService": set(),
-    "LibraryService": {
-        "ImportBacklog", "ExportBacklog", "GetBacklogStats", "ListMovieNights",
-    },
+    "LibraryService": set(),
     "GameService": {
         "UpdateGame", "RemovePlayer", "TransferHost", "LockGame", "EndGame", "UndoSwipe", "GetResults",
         "ListMyGames",
     },
-    "BacklogService": {
-        "GetStats", "IntersectBacklogs", "RecordMatch", "ListMatches",
-    },
+    "BacklogService": set(),
     "MovieService": set(),
 }  # fmt: skip
 """RPCs that answer UNIMPLEMENTED. This list only ever gets shorter."""

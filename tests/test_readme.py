@@ -56,10 +56,20 @@ def test_the_readmes_commands_do_what_it_says(mesh: Mesh, newcomer: Path, reposi
     )
     assert ran.returncode == 0, ran.stderr
     answers = ran.stdout.split(marker)[1:]
-    _functions, film, backlog, room, swiping, leaving, somebody_else, *over_grpc = answers
+    _functions, film, backlog, files, numbers, room, swiping, leaving, somebody_else, *over_grpc = answers
     assert "Chihiros Reise ins Zauberland" in film
     for promised in ('"added":true', '"totalSize":1', '"field":"rating"'):
         assert promised in backlog
+    for promised in (
+        '"added":1,',
+        '"row":2,',
+        '"id":348,',
+        "78,Blade Runner,1982,4.5,2024-05-01,,",
+        "129,Spirited",
+    ):
+        assert promised in files
+    assert '"rating":4.5,"count":2' in numbers
+    assert "Meine Filme in Zahlen" in (newcomer / ".data" / "films.svg").read_text()
     assert '"state":"GAME_STATE_PLAYING"' in room
     assert '"match":{"movieId":129}' in swiping
     assert leaving.strip() == "{}{}"

@@ -35,6 +35,7 @@ class ScriptedMovies(movie_pb2_grpc.MovieServiceServicer):
     seconds: float = 0.0
     """How long an answer takes."""
     asked: list[movie_pb2.BatchGetMoviesRequest] = field(default_factory=list)
+    resolved: list[movie_pb2.ResolveExternalIdsRequest] = field(default_factory=list)
 
     async def BatchGetMovies(
         self, request: movie_pb2.BatchGetMoviesRequest, context: Any
@@ -54,6 +55,18 @@ class ScriptedMovies(movie_pb2_grpc.MovieServiceServicer):
                 answer.movies.append(self._film(movie_id, request.locale))
         return answer
 
+    async def ResolveExternalIds(
+        self, request: movie_pb2.ResolveExternalIdsRequest, context: Any
+    ) -> movie_pb2.ResolveExternalIdsResponse:
+        """Know "Film 7" for sure, and of "Maybe 7" that it is 7 or 8; IMDb's ids are TMDB's with a tt."""
+        self.resolved.append(request)
+        await asyncio.sleep(self.seconds)
+        if self.away:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
+        if any("refused" in one.title for one in request.movies):
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "refused")
+        return movie_pb2.ResolveExternalIdsResponse(movies=map(_resolved, request.movies))
+
     def _film(self, movie_id: int, locale: movie_pb2.Locale) -> movie_pb2.Movie:
         film = movie_pb2.Movie()
         film.CopyFrom(self.films.get(movie_id) or movie_pb2.Movie(id=movie_id, title=f"Film {movie_id}"))
@@ -67,6 +80,18 @@ class ScriptedMovies(movie_pb2_grpc.MovieServiceServicer):
     def asked_for(self) -> list[int]:
         """Every film of every call."""
         return [movie_id for request in self.asked for movie_id in request.movie_ids]
+
+
+def _resolved(asked: movie_pb2.ExternalMovie) -> movie_pb2.ResolvedMovie:
+    word, _, number = asked.title.partition(" ")
+    if asked.imdb_id:
+        return movie_pb2.ResolvedMovie(movie_id=int(asked.imdb_id.removeprefix("tt")), confidence=1)
+    if word == "Film":
+        return movie_pb2.ResolvedMovie(movie_id=int(number), confidence=1)
+    if word == "Maybe":
+        candidates = [movie_pb2.Movie(id=int(number) + more) for more in range(2)]
+        return movie_pb2.ResolvedMovie(confidence=0.5, candidates=candidates)
+    return movie_pb2.ResolvedMovie()
 
 
 def scripted_movies(films: dict[int, movie_pb2.Movie] | None = None) -> ScriptedMovies:

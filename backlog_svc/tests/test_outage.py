@@ -90,6 +90,14 @@ async def says_unavailable(backlog: BacklogServiceAsyncStub) -> None:
         lambda: backlog.ListEntries(pb.ListEntriesRequest(user_id=USER)),
         lambda: backlog.ListEntries(pb.ListEntriesRequest(user_id=USER, order=pb.ENTRY_ORDER_TITLE_ASC)),
         lambda: backlog.BatchGetEntries(pb.BatchGetEntriesRequest(user_id=USER, movie_ids=[1])),
+        lambda: backlog.GetStats(pb.GetStatsRequest(user_id=USER)),
+        lambda: backlog.ListMatches(pb.ListMatchesRequest(user_id=USER)),
+        lambda: backlog.MarkMatchWatched(
+            pb.MarkMatchWatchedRequest(user_id=USER, game_id="g", movie_id=999_999)
+        ),
+        lambda: backlog.WithdrawMatch(pb.WithdrawMatchRequest(game_id="g", movie_id=999_999)),
+        lambda: backlog.ListGames(pb.ListGamesRequest(user_id=USER)),
+        lambda: backlog.IntersectBacklogs(pb.IntersectBacklogsRequest(user_ids=[USER])),
     ):
         begun = loop.time()
         with pytest.raises(grpc.aio.AioRpcError) as raised:

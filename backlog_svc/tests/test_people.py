@@ -48,6 +48,8 @@ async def test_an_export_holds_every_entry_as_it_is_listed(
     assert data == {
         "entries": [json_format.MessageToDict(entry) for entry in listed.entries],
         "movieNights": [],
+        "games": [],
+        "imports": [],
     }
     assert len(listed.entries) == len(DRAFTS)
 
@@ -55,7 +57,8 @@ async def test_an_export_holds_every_entry_as_it_is_listed(
 async def test_an_export_of_nobody_is_empty(
     backlog: BacklogServiceAsyncStub, somebody: Callable[[], str]
 ) -> None:
-    assert await exported(backlog, somebody()) == {"entries": [], "movieNights": []}
+    nothing: dict[str, object] = {"entries": [], "movieNights": [], "games": [], "imports": []}
+    assert await exported(backlog, somebody()) == nothing
 
 
 async def test_erasing_leaves_no_row_and_nobody_elses_is_touched(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
 
+from backlog_svc.tests.test_games import finished
+from backlog_svc.tests.test_games import record as record_game
+from backlog_svc.tests.test_matches import night, record
 from mesh.page_tokens import PageTokens
 from popcorn.backlog.v1 import backlog_pb2 as pb
 
@@ -184,3 +187,32 @@ async def test_a_page_token_is_good_for_one_list_of_one_person(
             await backlog.ListEntries(request)
         assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
         assert "page_token" in (raised.value.details() or "")
+
+
+async def test_a_page_token_of_movie_nights_or_games_is_good_for_one_list_of_one_person(
+    backlog: BacklogServiceAsyncStub, ada: str, somebody: Callable[[], str]
+) -> None:
+    bob = somebody()
+    for user in (ada, bob):
+        for movie_id in MOVIES:
+            await record(backlog, night(somebody(), movie_id, [user]))
+            await record_game(backlog, finished(somebody(), user))
+    entries = await backlog.ListEntries(pb.ListEntriesRequest(user_id=ada, page_size=3))
+    nights = await backlog.ListMatches(pb.ListMatchesRequest(user_id=ada, page_size=3))
+    games = await backlog.ListGames(pb.ListGamesRequest(user_id=ada, page_size=3))
+    for token in (entries.next_page_token, nights.next_page_token, games.next_page_token):
+        assert token
+        for user in (ada, bob):
+            for rpc, asked, fits in (
+                (backlog.ListMatches, pb.ListMatchesRequest, nights),
+                (backlog.ListGames, pb.ListGamesRequest, games),
+            ):
+                request: Any = asked(user_id=user, page_token=token)
+                list_: Any = rpc
+                if user == ada and token == fits.next_page_token:
+                    await list_(request)
+                    continue
+                with pytest.raises(grpc.aio.AioRpcError) as raised:
+                    await list_(request)
+                assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+                assert "page_token" in (raised.value.details() or "")

@@ -270,6 +270,35 @@ class ScriptedBacklogs(backlog_pb2_grpc.BacklogServiceServicer):
     def __init__(self) -> None:
         self.script = Script()
         self.entries: dict[int, backlog_pb2.Entry] = {}
+        self.job = backlog_pb2.ImportJob()
+        self.rows: list[backlog_pb2.ImportRow] = []
+        self.pieces: list[backlog_pb2.StartImportRequest] = []
+        self.file: list[bytes | Exception] = []
+        self.failing: dict[str, Exception] = {}
+        self.matches: list[backlog_pb2.Match] = []
+        self.stats = backlog_pb2.Stats()
+
+    async def GetStats(
+        self, request: backlog_pb2.GetStatsRequest, context: object
+    ) -> backlog_pb2.GetStatsResponse:
+        await self.script.note(request)
+        return backlog_pb2.GetStatsResponse(stats=self.stats)
+
+    async def ListMatches(
+        self, request: backlog_pb2.ListMatchesRequest, context: object
+    ) -> backlog_pb2.ListMatchesResponse:
+        await self.script.note(request)
+        return backlog_pb2.ListMatchesResponse(
+            matches=self.matches, next_page_token="more", total_size=len(self.matches)
+        )
+
+    async def MarkMatchWatched(
+        self, request: backlog_pb2.MarkMatchWatchedRequest, context: object
+    ) -> backlog_pb2.MarkMatchWatchedResponse:
+        await self.script.note(request)
+        return backlog_pb2.MarkMatchWatchedResponse(
+            match=self.matches[0], entry=self.entries.get(request.movie_id), moved=2
+        )
 
     async def PutEntry(
         self, request: backlog_pb2.PutEntryRequest, context: object
@@ -324,6 +353,41 @@ class ScriptedBacklogs(backlog_pb2_grpc.BacklogServiceServicer):
         await self.script.note(request)
         erased, self.entries = len(self.entries), {}
         return backlog_pb2.EraseUserResponse(erased_entries=erased)
+
+    async def StartImport(
+        self, requests: AsyncIterator[backlog_pb2.StartImportRequest], context: object
+    ) -> backlog_pb2.StartImportResponse:
+        self.pieces = [piece async for piece in requests]
+        return backlog_pb2.StartImportResponse(job=self.job)
+
+    async def GetImport(
+        self, request: backlog_pb2.GetImportRequest, context: object
+    ) -> backlog_pb2.GetImportResponse:
+        await self.script.note(request)
+        if "GetImport" in self.failing:
+            raise self.failing["GetImport"]
+        return backlog_pb2.GetImportResponse(job=self.job)
+
+    async def ListImportRows(
+        self, request: backlog_pb2.ListImportRowsRequest, context: object
+    ) -> backlog_pb2.ListImportRowsResponse:
+        await self.script.note(request)
+        return backlog_pb2.ListImportRowsResponse(rows=self.rows, total_size=len(self.rows))
+
+    async def SettleImport(
+        self, request: backlog_pb2.SettleImportRequest, context: object
+    ) -> backlog_pb2.SettleImportResponse:
+        await self.script.note(request)
+        return backlog_pb2.SettleImportResponse(job=self.job)
+
+    async def ExportEntries(
+        self, request: backlog_pb2.ExportEntriesRequest, context: object
+    ) -> AsyncIterator[backlog_pb2.ExportEntriesResponse]:
+        await self.script.note(request)
+        for piece in self.file:
+            if isinstance(piece, Exception):
+                raise piece
+            yield backlog_pb2.ExportEntriesResponse(data=piece)
 
 
 class ScriptedPeople(people_pb2_grpc.PeopleServiceServicer):
@@ -549,6 +613,8 @@ def restored(the_world: World) -> World:
     the_world.backlogs.script = Script()
     the_world.people.script = Script()
     the_world.backlogs.entries = {}
+    the_world.backlogs.matches = []
+    the_world.backlogs.stats = backlog_pb2.Stats()
     return the_world
 
 

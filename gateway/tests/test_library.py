@@ -487,12 +487,16 @@ async def test_what_looks_odd_but_is_fine_is_taken(world: World, me: Metadata) -
 # ---- who may ----
 
 
-def unary() -> list[str]:
-    return [
-        method.name
-        for method in library_pb2.DESCRIPTOR.services_by_name["LibraryService"].methods
-        if not method.client_streaming
-    ]
+def all_methods() -> list[str]:
+    return [method.name for method in library_pb2.DESCRIPTOR.services_by_name["LibraryService"].methods]
+
+
+async def called(library: Any, method: str, *, metadata: Metadata = ()) -> object:
+    """Call a method of any kind with an empty request."""
+    described = library_pb2.DESCRIPTOR.services_by_name["LibraryService"].methods_by_name[method]
+    request = iter([request_of(method)]) if described.client_streaming else request_of(method)
+    call = getattr(library, method)(request, metadata=metadata)
+    return [message async for message in call] if described.server_streaming else await call
 
 
 def request_of(method: str) -> Message:
@@ -501,9 +505,9 @@ def request_of(method: str) -> Message:
     return request
 
 
-@pytest.mark.parametrize("method", unary())
+@pytest.mark.parametrize("method", all_methods())
 async def test_nobody_gets_in_without_an_identity(world: World, method: str) -> None:
-    seen = await refusal(getattr(world.library, method)(request_of(method)))
+    seen = await refusal(called(world.library, method))
     assert (seen.code, seen.reason) == ("UNAUTHENTICATED", "MISSING_IDENTITY")
 
 
@@ -516,7 +520,12 @@ async def test_everybody_is_asked_about_as_themselves(world: World, somebody: Su
         ("PutBacklogEntry", Put(movie_id=1)),
         ("UpdateBacklogEntry", library_pb2.UpdateBacklogEntryRequest(movie_id=1)),
         ("RemoveBacklogEntry", library_pb2.RemoveBacklogEntryRequest(movie_id=1)),
+        ("GetBacklogStats", library_pb2.GetBacklogStatsRequest()),
+        ("GetBacklogStatsChart", library_pb2.GetBacklogStatsChartRequest()),
+        ("ListMovieNights", library_pb2.ListMovieNightsRequest()),
+        ("MarkMovieNightWatched", library_pb2.MarkMovieNightWatchedRequest(game_id="g", movie_id=1)),
     ]
+    world.backlogs.matches = [backlog_pb2.Match(game_id="g", movie_id=1)]
     for _ in range(2):
         signed_in = await world.sign_in(somebody())
         world.backlogs.script.asked.clear()
@@ -613,7 +622,6 @@ async def test_a_guest_has_no_library(world: World, somebody: Subject) -> None:
     token = (await world.sign_in(somebody())).tokens.access_token
     claims = jwt.decode(token, options={"verify_signature": False}) | {"guest": True}
     payload = base64.urlsafe_b64encode(json.dumps(claims).encode()).rstrip(b"=").decode()
-    for method in unary():
-        call = getattr(world.library, method)(request_of(method), metadata=(("x-popcorn-identity", payload),))
-        seen = await refusal(call)
+    for method in all_methods():
+        seen = await refusal(called(world.library, method, metadata=(("x-popcorn-identity", payload),)))
         assert (seen.code, seen.reason) == ("PERMISSION_DENIED", "GUEST_NOT_ALLOWED")

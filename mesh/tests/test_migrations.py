@@ -190,5 +190,5 @@ async def test_the_command_migrates_checks_and_says_what_is_wrong(
     assert code == 1
     assert sentence.startswith("DATABASE_URL cannot be reached: ")
     code, sentence = await run(database_url="hunter2")
-    assert code == 1
+    assert code == 2
     assert "hunter2" not in sentence

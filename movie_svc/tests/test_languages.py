@@ -1,5 +1,7 @@
 """Which language a reader gets."""
 
+from dataclasses import replace
+
 import pytest
 
 from movie_svc.films import Film
@@ -82,5 +84,7 @@ def test_tmdb_is_asked_with_a_country() -> None:
 def test_a_row_with_the_original_title_and_no_text_is_in_the_original_language() -> None:
     [row, *_] = page_of(page(1)).rows
     assert row is not None
-    assert language_of_row(row, Reader(("de",), "DE")) == "en"
-    assert language_of_row(row, Reader(("en-GB",), "GB")) == "en-GB"
+    assert language_of_row(row, Reader(("de",), "DE")) == "de", "its text is"
+    textless = replace(row, overview="")
+    assert language_of_row(textless, Reader(("de",), "DE")) == "en"
+    assert language_of_row(textless, Reader(("en-GB",), "GB")) == "en-GB"

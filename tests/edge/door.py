@@ -127,6 +127,7 @@ def settings(**changes: Any) -> EdgeSettings:
             "edge_refreshes_per_minute": 100_000,
             "edge_joins_per_minute": 100_000,
             "edge_notifications_per_minute": 100_000,
+            "edge_imports_per_minute": 100_000,
             "edge_health_seconds": 0.5,
             "edge_keys_cache_seconds": 6,
         }

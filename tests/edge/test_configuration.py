@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import socket
+import ssl
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from google.protobuf import descriptor_pb2
 
+from dev.certificates import Authority, Mounted
 from dev.edge import Edge, find_envoy
 from dev.processes import StartFailed, free_port
 from mesh.edge import PUBLIC_SERVICES, main, methods, render, write
@@ -64,6 +67,37 @@ def test_envoy_takes_a_certificate(tmp_path: Path) -> None:
     )
 
 
+async def test_a_new_public_certificate_is_shown_without_a_restart(tmp_path: Path) -> None:
+    authority, mounted = Authority("public"), Mounted(tmp_path / "public")
+    mounted.put(authority.issue("127.0.0.1"), authority)
+    public = settings(edge_tls_certificate_file=mounted.files.chain, edge_tls_key_file=mounted.files.key)
+    edge = Edge(public, folder=tmp_path / "envoy")
+    write(public, tmp_path / "envoy")
+    trusting = ssl.create_default_context(cadata=authority.certificate.decode())
+
+    def shown() -> str | None:
+        try:
+            with (
+                socket.create_connection(("127.0.0.1", public.edge_port), timeout=3) as plain,
+                trusting.wrap_socket(plain, server_hostname="127.0.0.1") as connection,
+            ):
+                return ssl.DER_cert_to_PEM_cert(connection.getpeercert(binary_form=True) or b"")
+        except OSError:
+            return None
+
+    await asyncio.to_thread(edge.process.start)
+    try:
+        await asyncio.to_thread(edge.process.wait_until, lambda: shown() is not None, seconds=20)
+        async with httpx.AsyncClient(verify=trusting, http2=True, trust_env=False) as client:
+            assert (await client.get(f"{edge.url}/v1/me")).json()["code"] in (14, 16)
+        renewed = authority.issue("127.0.0.1")
+        mounted.put(renewed, authority)
+        wanted = renewed.certificate.decode()
+        await asyncio.to_thread(edge.process.wait_until, lambda: shown() == wanted, seconds=20)
+    finally:
+        await asyncio.to_thread(edge.stop)
+
+
 @pytest.mark.parametrize("gateway", ["127.0.0.1:9000", "[::1]:9000", "gateway:9000"])
 def test_envoy_takes_a_certificate_for_the_mesh(tmp_path: Path, gateway: str) -> None:
     certificate, key = self_signed(tmp_path)
@@ -102,6 +136,7 @@ def test_the_allow_list_is_the_contract_s() -> None:
         "RefreshSession",
         "ReceiveAppleNotification",
         "LinkIdentity",
+        "ImportBacklog",
         "JoinGame",
     }
 

@@ -24,6 +24,7 @@ SIGN_IN = "/popcorn.gateway.v1.AuthService/SignIn"
 GUEST = "/popcorn.gateway.v1.AuthService/SignInAsGuest"
 REFRESH = "/popcorn.gateway.v1.AuthService/RefreshSession"
 JOIN = "/popcorn.game.v1.GameService/JoinGame"
+IMPORT = "/popcorn.gateway.v1.LibraryService/ImportBacklog"
 PUT_ENTRY = "/popcorn.gateway.v1.LibraryService/PutBacklogEntry"
 WATCH = "/popcorn.game.v1.GameService/WatchGame"
 
@@ -45,6 +46,7 @@ async def strict(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Door
         edge_guests_per_minute=3,
         edge_refreshes_per_minute=3,
         edge_joins_per_minute=3,
+        edge_imports_per_minute=3,
     ) as door:
         yield door
 
@@ -62,7 +64,7 @@ async def test_services_learn_the_callers_address_and_nobody_can_forge_it(
         assert call.all("x-envoy-external-address") == [address]
 
 
-@pytest.mark.parametrize("path", [SIGN_IN, GUEST, REFRESH, JOIN])
+@pytest.mark.parametrize("path", [SIGN_IN, GUEST, REFRESH, JOIN, IMPORT])
 async def test_an_address_that_calls_too_often_has_to_wait(strict: Door, path: str) -> None:
     caller = {**strict.bearer(), "x-forwarded-for": "203.0.113.7"}
     statuses = [(await strict.rest(path, headers=caller)).status_code for _ in range(4)]

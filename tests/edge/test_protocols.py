@@ -364,7 +364,8 @@ async def test_a_browser_of_ours_may_ask_first_and_then_call(scripted: Door, pat
     reply = await scripted.http.get(path, headers=ORIGIN)
     assert reply.status_code in (401, 404)
     assert reply.headers["access-control-allow-origin"] == ORIGIN["origin"]
-    for name in ("grpc-status", "grpc-message", "grpc-status-details-bin", "x-request-id", "retry-after"):
+    exposed = ("grpc-status", "grpc-message", "grpc-status-details-bin", "x-request-id", "retry-after")
+    for name in (*exposed, "content-disposition"):
         assert name in reply.headers["access-control-expose-headers"]
 
 

@@ -162,6 +162,118 @@ ENTRY_ORDER_POPULARITY_ASC: EntryOrder.ValueType  # 14
 """The least popular film first."""
 Global___EntryOrder: _TypeAlias = EntryOrder  # noqa: Y015
 
+class _ImportFormat:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ImportFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ImportFormat.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    IMPORT_FORMAT_UNSPECIFIED: _ImportFormat.ValueType  # 0
+    """Never sent."""
+    IMPORT_FORMAT_LETTERBOXD: _ImportFormat.ValueType  # 1
+    """One of Letterboxd's CSV files, or its whole zip archive."""
+    IMPORT_FORMAT_IMDB: _ImportFormat.ValueType  # 2
+    """IMDb's CSV."""
+    IMPORT_FORMAT_TRAKT: _ImportFormat.ValueType  # 3
+    """Trakt's JSON."""
+    IMPORT_FORMAT_TMDB: _ImportFormat.ValueType  # 4
+    """TMDB's CSV."""
+    IMPORT_FORMAT_OWN: _ImportFormat.ValueType  # 5
+    """Our own export as JSON."""
+    IMPORT_FORMAT_LETTERBOXD_IMPORT: _ImportFormat.ValueType  # 6
+    """The CSV that Letterboxd's importer takes, our own export in that format included."""
+
+class ImportFormat(_ImportFormat, metaclass=_ImportFormatEnumTypeWrapper):
+    """Whose file an import was recognised as."""
+
+IMPORT_FORMAT_UNSPECIFIED: ImportFormat.ValueType  # 0
+"""Never sent."""
+IMPORT_FORMAT_LETTERBOXD: ImportFormat.ValueType  # 1
+"""One of Letterboxd's CSV files, or its whole zip archive."""
+IMPORT_FORMAT_IMDB: ImportFormat.ValueType  # 2
+"""IMDb's CSV."""
+IMPORT_FORMAT_TRAKT: ImportFormat.ValueType  # 3
+"""Trakt's JSON."""
+IMPORT_FORMAT_TMDB: ImportFormat.ValueType  # 4
+"""TMDB's CSV."""
+IMPORT_FORMAT_OWN: ImportFormat.ValueType  # 5
+"""Our own export as JSON."""
+IMPORT_FORMAT_LETTERBOXD_IMPORT: ImportFormat.ValueType  # 6
+"""The CSV that Letterboxd's importer takes, our own export in that format included."""
+Global___ImportFormat: _TypeAlias = ImportFormat  # noqa: Y015
+
+class _ImportState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ImportStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ImportState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    IMPORT_STATE_UNSPECIFIED: _ImportState.ValueType  # 0
+    """Never sent."""
+    IMPORT_STATE_WORKING: _ImportState.ValueType  # 1
+    """Lines wait for their turn. When films cannot be looked up for a while, they wait longer."""
+    IMPORT_STATE_DONE: _ImportState.ValueType  # 2
+    """All lines have been worked off; some may be left to settle."""
+
+class ImportState(_ImportState, metaclass=_ImportStateEnumTypeWrapper):
+    """How far an import is."""
+
+IMPORT_STATE_UNSPECIFIED: ImportState.ValueType  # 0
+"""Never sent."""
+IMPORT_STATE_WORKING: ImportState.ValueType  # 1
+"""Lines wait for their turn. When films cannot be looked up for a while, they wait longer."""
+IMPORT_STATE_DONE: ImportState.ValueType  # 2
+"""All lines have been worked off; some may be left to settle."""
+Global___ImportState: _TypeAlias = ImportState  # noqa: Y015
+
+class _ImportRowKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ImportRowKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ImportRowKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    IMPORT_ROW_KIND_UNSPECIFIED: _ImportRowKind.ValueType  # 0
+    """IMPORT_ROW_KIND_UNSETTLED."""
+    IMPORT_ROW_KIND_UNSETTLED: _ImportRowKind.ValueType  # 1
+    """Those to settle."""
+    IMPORT_ROW_KIND_FAILED: _ImportRowKind.ValueType  # 2
+    """Those that nothing could be made of."""
+
+class ImportRowKind(_ImportRowKind, metaclass=_ImportRowKindEnumTypeWrapper):
+    """Which rows of an import."""
+
+IMPORT_ROW_KIND_UNSPECIFIED: ImportRowKind.ValueType  # 0
+"""IMPORT_ROW_KIND_UNSETTLED."""
+IMPORT_ROW_KIND_UNSETTLED: ImportRowKind.ValueType  # 1
+"""Those to settle."""
+IMPORT_ROW_KIND_FAILED: ImportRowKind.ValueType  # 2
+"""Those that nothing could be made of."""
+Global___ImportRowKind: _TypeAlias = ImportRowKind  # noqa: Y015
+
+class _ExportFormat:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ExportFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExportFormat.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EXPORT_FORMAT_UNSPECIFIED: _ExportFormat.ValueType  # 0
+    """EXPORT_FORMAT_JSON."""
+    EXPORT_FORMAT_JSON: _ExportFormat.ValueType  # 1
+    """Everything, as JSON; an import takes it."""
+    EXPORT_FORMAT_LETTERBOXD_CSV: _ExportFormat.ValueType  # 2
+    """The CSV that Letterboxd's importer takes."""
+
+class ExportFormat(_ExportFormat, metaclass=_ExportFormatEnumTypeWrapper):
+    """Which file an export is."""
+
+EXPORT_FORMAT_UNSPECIFIED: ExportFormat.ValueType  # 0
+"""EXPORT_FORMAT_JSON."""
+EXPORT_FORMAT_JSON: ExportFormat.ValueType  # 1
+"""Everything, as JSON; an import takes it."""
+EXPORT_FORMAT_LETTERBOXD_CSV: ExportFormat.ValueType  # 2
+"""The CSV that Letterboxd's importer takes."""
+Global___ExportFormat: _TypeAlias = ExportFormat  # noqa: Y015
+
 @_typing.final
 class Entry(_message.Message):
     """One film in somebody's backlog."""
@@ -835,7 +947,7 @@ class Stats(_message.Message):
 
     @_typing.final
     class MonthCount(_message.Message):
-        """How many films were watched in a month."""
+        """How many films were watched in a month, by UTC."""
 
         DESCRIPTOR: _descriptor.Descriptor
 
@@ -861,21 +973,59 @@ class Stats(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class RuntimeCount(_message.Message):
+        """How many watched films of a length."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        FROM_MINUTES_FIELD_NUMBER: _builtins.int
+        BELOW_MINUTES_FIELD_NUMBER: _builtins.int
+        COUNT_FIELD_NUMBER: _builtins.int
+        from_minutes: _builtins.int
+        """The shortest of them, in minutes."""
+        below_minutes: _builtins.int
+        """All of them are shorter than this, in minutes. 0 for the last span, which has no end."""
+        count: _builtins.int
+        """How many watched films are so long."""
+        def __init__(
+            self,
+            *,
+            from_minutes: _builtins.int = ...,
+            below_minutes: _builtins.int = ...,
+            count: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["below_minutes", b"below_minutes", "count", b"count", "from_minutes", b"from_minutes"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     STATUSES_FIELD_NUMBER: _builtins.int
     GENRES_FIELD_NUMBER: _builtins.int
     DECADES_FIELD_NUMBER: _builtins.int
     RATINGS_FIELD_NUMBER: _builtins.int
     MONTHS_FIELD_NUMBER: _builtins.int
     WATCHED_MINUTES_FIELD_NUMBER: _builtins.int
+    RUNTIMES_FIELD_NUMBER: _builtins.int
+    WITHOUT_GENRE_FIELD_NUMBER: _builtins.int
+    WITHOUT_DECADE_FIELD_NUMBER: _builtins.int
+    WITHOUT_RUNTIME_FIELD_NUMBER: _builtins.int
     watched_minutes: _builtins.int
     """How long all watched films are together, in minutes, as far as known."""
+    without_genre: _builtins.int
+    """How many watched films are in no genre here: what they are is not known, or not known yet."""
+    without_decade: _builtins.int
+    """How many watched films are in no decade here."""
+    without_runtime: _builtins.int
+    """How many watched films are in no span of length here."""
     @_builtins.property
     def statuses(self) -> _containers.RepeatedCompositeFieldContainer[Global___Stats.StatusCount]:
-        """Entries by status."""
+        """Entries by status, all four, in the enum's order."""
 
     @_builtins.property
     def genres(self) -> _containers.RepeatedCompositeFieldContainer[Global___Stats.GenreCount]:
-        """Watched films by genre, the most frequent first."""
+        """Watched films by genre, the most frequent first, then by id. A film counts in each of its genres."""
 
     @_builtins.property
     def decades(self) -> _containers.RepeatedCompositeFieldContainer[Global___Stats.DecadeCount]:
@@ -887,7 +1037,11 @@ class Stats(_message.Message):
 
     @_builtins.property
     def months(self) -> _containers.RepeatedCompositeFieldContainer[Global___Stats.MonthCount]:
-        """Watched films by month, the earliest first."""
+        """Watched films by month, the earliest first. Months without any are left out."""
+
+    @_builtins.property
+    def runtimes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Stats.RuntimeCount]:
+        """Watched films by length: all spans, the shortest first."""
 
     def __init__(
         self,
@@ -898,10 +1052,14 @@ class Stats(_message.Message):
         ratings: _abc.Iterable[Global___Stats.RatingCount] | None = ...,
         months: _abc.Iterable[Global___Stats.MonthCount] | None = ...,
         watched_minutes: _builtins.int = ...,
+        runtimes: _abc.Iterable[Global___Stats.RuntimeCount] | None = ...,
+        without_genre: _builtins.int = ...,
+        without_decade: _builtins.int = ...,
+        without_runtime: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["decades", b"decades", "genres", b"genres", "months", b"months", "ratings", b"ratings", "statuses", b"statuses", "watched_minutes", b"watched_minutes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decades", b"decades", "genres", b"genres", "months", b"months", "ratings", b"ratings", "runtimes", b"runtimes", "statuses", b"statuses", "watched_minutes", b"watched_minutes", "without_decade", b"without_decade", "without_genre", b"without_genre", "without_runtime", b"without_runtime"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1029,19 +1187,23 @@ class Match(_message.Message):
 
         USER_ID_FIELD_NUMBER: _builtins.int
         DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+        GUEST_FIELD_NUMBER: _builtins.int
         user_id: _builtins.str
         """Their user id. Empty once they have deleted their account."""
         display_name: _builtins.str
         """The name they played under. Empty once they have deleted their account."""
+        guest: _builtins.bool
+        """Whether they played as a guest: a guest has no backlog."""
         def __init__(
             self,
             *,
             user_id: _builtins.str = ...,
             display_name: _builtins.str = ...,
+            guest: _builtins.bool = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "user_id", b"user_id"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "guest", b"guest", "user_id", b"user_id"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1050,6 +1212,7 @@ class Match(_message.Message):
     MOVIE_ID_FIELD_NUMBER: _builtins.int
     MATCH_TIME_FIELD_NUMBER: _builtins.int
     PARTICIPANTS_FIELD_NUMBER: _builtins.int
+    WATCH_TIME_FIELD_NUMBER: _builtins.int
     game_id: _builtins.str
     """The game's id: a room's code is used again one day, its id is not."""
     game_name: _builtins.str
@@ -1064,6 +1227,10 @@ class Match(_message.Message):
     def participants(self) -> _containers.RepeatedCompositeFieldContainer[Global___Match.Participant]:
         """Who was there."""
 
+    @_builtins.property
+    def watch_time(self) -> _timestamp_pb2.Timestamp:
+        """When they watched it, as the first of them said. Absent until then, and ignored in requests."""
+
     def __init__(
         self,
         *,
@@ -1072,10 +1239,11 @@ class Match(_message.Message):
         movie_id: _builtins.int = ...,
         match_time: _timestamp_pb2.Timestamp | None = ...,
         participants: _abc.Iterable[Global___Match.Participant] | None = ...,
+        watch_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["match_time", b"match_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["match_time", b"match_time", "watch_time", b"watch_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["game_id", b"game_id", "game_name", b"game_name", "match_time", b"match_time", "movie_id", b"movie_id", "participants", b"participants"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["game_id", b"game_id", "game_name", b"game_name", "match_time", b"match_time", "movie_id", b"movie_id", "participants", b"participants", "watch_time", b"watch_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1088,18 +1256,24 @@ class RecordMatchRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MATCH_FIELD_NUMBER: _builtins.int
+    GAME_SEQ_FIELD_NUMBER: _builtins.int
+    game_seq: _builtins.int
+    """The number of the game's event that made the match. What the game says about the same film with a higher number
+    replaces this, what it said with a lower one comes late and is ignored. 0 counts as the lowest.
+    """
     @_builtins.property
     def match(self) -> Global___Match:
-        """The match, with 1 to 20 participants."""
+        """The match, with 1 to 20 participants, each user once. Somebody who has deleted their account comes without id and name."""
 
     def __init__(
         self,
         *,
         match: Global___Match | None = ...,
+        game_seq: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["match", b"match"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["match", b"match"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["game_seq", b"game_seq", "match", b"match"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1113,7 +1287,7 @@ class RecordMatchResponse(_message.Message):
 
     RECORDED_FIELD_NUMBER: _builtins.int
     recorded: _builtins.bool
-    """Whether it was new."""
+    """Whether it changed anything: false for one that is there already, or that came too late."""
     def __init__(
         self,
         *,
@@ -1126,6 +1300,398 @@ class RecordMatchResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RecordMatchResponse: _TypeAlias = RecordMatchResponse  # noqa: Y015
+
+@_typing.final
+class WithdrawMatchRequest(_message.Message):
+    """Takes a match back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GAME_ID_FIELD_NUMBER: _builtins.int
+    MOVIE_ID_FIELD_NUMBER: _builtins.int
+    GAME_SEQ_FIELD_NUMBER: _builtins.int
+    game_id: _builtins.str
+    """The game's id."""
+    movie_id: _builtins.int
+    """TMDB's id of the film."""
+    game_seq: _builtins.int
+    """The number of the game's event that took it back; see RecordMatchRequest."""
+    def __init__(
+        self,
+        *,
+        game_id: _builtins.str = ...,
+        movie_id: _builtins.int = ...,
+        game_seq: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["game_id", b"game_id", "game_seq", b"game_seq", "movie_id", b"movie_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithdrawMatchRequest: _TypeAlias = WithdrawMatchRequest  # noqa: Y015
+
+@_typing.final
+class WithdrawMatchResponse(_message.Message):
+    """What was done."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WITHDRAWN_FIELD_NUMBER: _builtins.int
+    withdrawn: _builtins.bool
+    """Whether there was a movie night to take away: false when there was none, when it has been watched, or when this
+    came too late.
+    """
+    def __init__(
+        self,
+        *,
+        withdrawn: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["withdrawn", b"withdrawn"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithdrawMatchResponse: _TypeAlias = WithdrawMatchResponse  # noqa: Y015
+
+@_typing.final
+class MarkMatchWatchedRequest(_message.Message):
+    """Says that a film was watched."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    GAME_ID_FIELD_NUMBER: _builtins.int
+    MOVIE_ID_FIELD_NUMBER: _builtins.int
+    WATCH_TIME_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """Who says so: a user id."""
+    game_id: _builtins.str
+    """The game's id."""
+    movie_id: _builtins.int
+    """TMDB's id of the film."""
+    @_builtins.property
+    def watch_time(self) -> _timestamp_pb2.Timestamp:
+        """When they watched it, not in the future. Left out: now."""
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        game_id: _builtins.str = ...,
+        movie_id: _builtins.int = ...,
+        watch_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["watch_time", b"watch_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["game_id", b"game_id", "movie_id", b"movie_id", "user_id", b"user_id", "watch_time", b"watch_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MarkMatchWatchedRequest: _TypeAlias = MarkMatchWatchedRequest  # noqa: Y015
+
+@_typing.final
+class MarkMatchWatchedResponse(_message.Message):
+    """What was done."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MATCH_FIELD_NUMBER: _builtins.int
+    ENTRY_FIELD_NUMBER: _builtins.int
+    MOVED_FIELD_NUMBER: _builtins.int
+    moved: _builtins.int
+    """How many people's entries were moved or added just now."""
+    @_builtins.property
+    def match(self) -> Global___Match:
+        """The match as it is now."""
+
+    @_builtins.property
+    def entry(self) -> Global___Entry:
+        """The entry of `user_id` for the film as it is now. Absent when they have removed it since it was moved."""
+
+    def __init__(
+        self,
+        *,
+        match: Global___Match | None = ...,
+        entry: Global___Entry | None = ...,
+        moved: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "match", b"match"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "match", b"match", "moved", b"moved"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MarkMatchWatchedResponse: _TypeAlias = MarkMatchWatchedResponse  # noqa: Y015
+
+@_typing.final
+class FinishedGame(_message.Message):
+    """A finished game."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Player(_message.Message):
+        """Somebody who played."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        USER_ID_FIELD_NUMBER: _builtins.int
+        DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+        GUEST_FIELD_NUMBER: _builtins.int
+        SWIPES_FIELD_NUMBER: _builtins.int
+        LIKED_PERCENT_FIELD_NUMBER: _builtins.int
+        WITH_MAJORITY_PERCENT_FIELD_NUMBER: _builtins.int
+        user_id: _builtins.str
+        """Their user id. Empty once they have deleted their account."""
+        display_name: _builtins.str
+        """The name they played under. Empty once they have deleted their account."""
+        guest: _builtins.bool
+        """Whether they played as a guest."""
+        swipes: _builtins.int
+        """How many cards they swiped."""
+        liked_percent: _builtins.int
+        """How many percent of those they liked, 0 to 100."""
+        with_majority_percent: _builtins.int
+        """How many percent of their verdicts were those of most, 0 to 100."""
+        def __init__(
+            self,
+            *,
+            user_id: _builtins.str = ...,
+            display_name: _builtins.str = ...,
+            guest: _builtins.bool = ...,
+            swipes: _builtins.int = ...,
+            liked_percent: _builtins.int = ...,
+            with_majority_percent: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "guest", b"guest", "liked_percent", b"liked_percent", "swipes", b"swipes", "user_id", b"user_id", "with_majority_percent", b"with_majority_percent"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class NearMiss(_message.Message):
+        """A film that nearly matched."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        MOVIE_ID_FIELD_NUMBER: _builtins.int
+        PERCENT_FIELD_NUMBER: _builtins.int
+        movie_id: _builtins.int
+        """TMDB's id of the film."""
+        percent: _builtins.int
+        """How many percent of the players like it, 0 to 100."""
+        def __init__(
+            self,
+            *,
+            movie_id: _builtins.int = ...,
+            percent: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["movie_id", b"movie_id", "percent", b"percent"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class GenreTaste(_message.Message):
+        """What the group thinks of a genre."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        GENRE_ID_FIELD_NUMBER: _builtins.int
+        SWIPES_FIELD_NUMBER: _builtins.int
+        LIKES_FIELD_NUMBER: _builtins.int
+        genre_id: _builtins.int
+        """TMDB's genre id."""
+        swipes: _builtins.int
+        """How often one of them swiped a film of it."""
+        likes: _builtins.int
+        """How many of these were likes."""
+        def __init__(
+            self,
+            *,
+            genre_id: _builtins.int = ...,
+            swipes: _builtins.int = ...,
+            likes: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["genre_id", b"genre_id", "likes", b"likes", "swipes", b"swipes"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    GAME_ID_FIELD_NUMBER: _builtins.int
+    GAME_NAME_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    PLAYERS_FIELD_NUMBER: _builtins.int
+    MATCHED_MOVIE_IDS_FIELD_NUMBER: _builtins.int
+    NEAR_MISSES_FIELD_NUMBER: _builtins.int
+    GENRES_FIELD_NUMBER: _builtins.int
+    game_id: _builtins.str
+    """The game's id."""
+    game_name: _builtins.str
+    """The game's name."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was started."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """When it ended."""
+
+    @_builtins.property
+    def players(self) -> _containers.RepeatedCompositeFieldContainer[Global___FinishedGame.Player]:
+        """Who played, 1 to 20, each user once. Somebody who has deleted their account comes without id and name."""
+
+    @_builtins.property
+    def matched_movie_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The films whose matches stood at the end, the first first. At most 500."""
+
+    @_builtins.property
+    def near_misses(self) -> _containers.RepeatedCompositeFieldContainer[Global___FinishedGame.NearMiss]:
+        """The best of the rest, the nearest first. At most 500."""
+
+    @_builtins.property
+    def genres(self) -> _containers.RepeatedCompositeFieldContainer[Global___FinishedGame.GenreTaste]:
+        """The group's taste by genre. At most 100."""
+
+    def __init__(
+        self,
+        *,
+        game_id: _builtins.str = ...,
+        game_name: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        players: _abc.Iterable[Global___FinishedGame.Player] | None = ...,
+        matched_movie_ids: _abc.Iterable[_builtins.int] | None = ...,
+        near_misses: _abc.Iterable[Global___FinishedGame.NearMiss] | None = ...,
+        genres: _abc.Iterable[Global___FinishedGame.GenreTaste] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "game_id", b"game_id", "game_name", b"game_name", "genres", b"genres", "matched_movie_ids", b"matched_movie_ids", "near_misses", b"near_misses", "players", b"players", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FinishedGame: _TypeAlias = FinishedGame  # noqa: Y015
+
+@_typing.final
+class RecordGameRequest(_message.Message):
+    """Keeps a finished game."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GAME_FIELD_NUMBER: _builtins.int
+    GAME_SEQ_FIELD_NUMBER: _builtins.int
+    game_seq: _builtins.int
+    """The number of the game's last event that this summary knows. A summary with a higher number replaces this one, one
+    with a lower number comes late and is ignored. 0 counts as the lowest.
+    """
+    @_builtins.property
+    def game(self) -> Global___FinishedGame:
+        """The game."""
+
+    def __init__(
+        self,
+        *,
+        game: Global___FinishedGame | None = ...,
+        game_seq: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["game", b"game"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["game", b"game", "game_seq", b"game_seq"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordGameRequest: _TypeAlias = RecordGameRequest  # noqa: Y015
+
+@_typing.final
+class RecordGameResponse(_message.Message):
+    """What was done."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORDED_FIELD_NUMBER: _builtins.int
+    recorded: _builtins.bool
+    """Whether it changed anything: false for one that is there already, or that came too late."""
+    def __init__(
+        self,
+        *,
+        recorded: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["recorded", b"recorded"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordGameResponse: _TypeAlias = RecordGameResponse  # noqa: Y015
+
+@_typing.final
+class ListGamesRequest(_message.Message):
+    """Asks for the games somebody has played."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """Whose: a user id."""
+    page_size: _builtins.int
+    """How many at most. 0 means 20; more than 100 means 100."""
+    page_token: _builtins.str
+    """Where to go on, from `next_page_token`. Empty means from the start."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListGamesRequest: _TypeAlias = ListGamesRequest  # noqa: Y015
+
+@_typing.final
+class ListGamesResponse(_message.Message):
+    """The games somebody has played."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GAMES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    TOTAL_SIZE_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """For the next page. Empty on the last."""
+    total_size: _builtins.int
+    """How many there are over all pages."""
+    @_builtins.property
+    def games(self) -> _containers.RepeatedCompositeFieldContainer[Global___FinishedGame]:
+        """The latest first."""
+
+    def __init__(
+        self,
+        *,
+        games: _abc.Iterable[Global___FinishedGame] | None = ...,
+        next_page_token: _builtins.str = ...,
+        total_size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["games", b"games", "next_page_token", b"next_page_token", "total_size", b"total_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListGamesResponse: _TypeAlias = ListGamesResponse  # noqa: Y015
 
 @_typing.final
 class ListMatchesRequest(_message.Message):
@@ -1188,6 +1754,515 @@ class ListMatchesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListMatchesResponse: _TypeAlias = ListMatchesResponse  # noqa: Y015
+
+@_typing.final
+class ImportJob(_message.Message):
+    """One file that somebody handed in. Lines that name the same film in the same way count as one.
+
+    What an import does to an entry: a new entry says what the file says (a film that was rated or has a day of watching is
+    watched, any other wanted; when it was added is the file's day). An entry that is there keeps what it says, unless the
+    file says that its owner said otherwise after the entry was last changed: so nothing newer is ever overwritten. An
+    empty rating, note, list of tags or watch time is filled in either case, watched beats want-to-watch either case, and a
+    wish takes nothing back. When and how an entry was added stays. Importing a file a second time changes nothing.
+    TMDB's ids that a file has are believed; a film that TMDB does not have is shown as missing.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMPORT_ID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    FILMS_FIELD_NUMBER: _builtins.int
+    DONE_FIELD_NUMBER: _builtins.int
+    ADDED_FIELD_NUMBER: _builtins.int
+    CHANGED_FIELD_NUMBER: _builtins.int
+    UNCHANGED_FIELD_NUMBER: _builtins.int
+    SKIPPED_SERIES_FIELD_NUMBER: _builtins.int
+    UNSETTLED_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    SKIPPED_FIELD_NUMBER: _builtins.int
+    SHORTENED_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    FINISH_TIME_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    import_id: _builtins.str
+    """Its id."""
+    state: Global___ImportState.ValueType
+    """How far it is."""
+    format: Global___ImportFormat.ValueType
+    """What the file was recognised as."""
+    dry_run: _builtins.bool
+    """Whether it only says what would happen, and writes no entry."""
+    films: _builtins.int
+    """How many films the file names, broken lines and series apart."""
+    done: _builtins.int
+    """How many of these have been worked off."""
+    added: _builtins.int
+    """How many entries are new."""
+    changed: _builtins.int
+    """How many entries have changed."""
+    unchanged: _builtins.int
+    """How many entries said the same before, or something newer."""
+    skipped_series: _builtins.int
+    """How many lines were left out because they are not about films."""
+    unsettled: _builtins.int
+    """How many lines wait to be settled."""
+    failed: _builtins.int
+    """How many lines nothing could be made of."""
+    skipped: _builtins.int
+    """How many lines were left out by hand."""
+    shortened: _builtins.int
+    """How many films had a note of more than 1,024 characters, more than 20 tags or a tag of more than 40 characters, and
+    lost the end of it.
+    """
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was handed in."""
+
+    @_builtins.property
+    def finish_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was done. Absent before."""
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When it is forgotten, with what was left to settle."""
+
+    def __init__(
+        self,
+        *,
+        import_id: _builtins.str = ...,
+        state: Global___ImportState.ValueType = ...,
+        format: Global___ImportFormat.ValueType = ...,
+        dry_run: _builtins.bool = ...,
+        films: _builtins.int = ...,
+        done: _builtins.int = ...,
+        added: _builtins.int = ...,
+        changed: _builtins.int = ...,
+        unchanged: _builtins.int = ...,
+        skipped_series: _builtins.int = ...,
+        unsettled: _builtins.int = ...,
+        failed: _builtins.int = ...,
+        skipped: _builtins.int = ...,
+        shortened: _builtins.int = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        finish_time: _timestamp_pb2.Timestamp | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "finish_time", b"finish_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "changed", b"changed", "create_time", b"create_time", "done", b"done", "dry_run", b"dry_run", "expire_time", b"expire_time", "failed", b"failed", "films", b"films", "finish_time", b"finish_time", "format", b"format", "import_id", b"import_id", "shortened", b"shortened", "skipped", b"skipped", "skipped_series", b"skipped_series", "state", b"state", "unchanged", b"unchanged", "unsettled", b"unsettled"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportJob: _TypeAlias = ImportJob  # noqa: Y015
+
+@_typing.final
+class ImportRow(_message.Message):
+    """A line of an import that needs somebody's attention."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Problem:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _ProblemEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[ImportRow._Problem.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        PROBLEM_UNSPECIFIED: ImportRow._Problem.ValueType  # 0
+        """Something could: the line is to be settled."""
+        PROBLEM_WRONG_COLUMN_COUNT: ImportRow._Problem.ValueType  # 1
+        """It has more or fewer cells than the header."""
+        PROBLEM_CELL_TOO_LONG: ImportRow._Problem.ValueType  # 2
+        """A cell is longer than 128 KiB, or a quote is never closed."""
+        PROBLEM_NO_FILM_NAMED: ImportRow._Problem.ValueType  # 3
+        """It has neither an id nor a title."""
+        PROBLEM_INVALID_RATING: ImportRow._Problem.ValueType  # 4
+        """Its rating is none."""
+        PROBLEM_INVALID_ITEM: ImportRow._Problem.ValueType  # 5
+        """Not what the list is of, or no JSON from here on."""
+
+    class Problem(_Problem, metaclass=_ProblemEnumTypeWrapper):
+        """Why nothing could be made of a line."""
+
+    PROBLEM_UNSPECIFIED: ImportRow.Problem.ValueType  # 0
+    """Something could: the line is to be settled."""
+    PROBLEM_WRONG_COLUMN_COUNT: ImportRow.Problem.ValueType  # 1
+    """It has more or fewer cells than the header."""
+    PROBLEM_CELL_TOO_LONG: ImportRow.Problem.ValueType  # 2
+    """A cell is longer than 128 KiB, or a quote is never closed."""
+    PROBLEM_NO_FILM_NAMED: ImportRow.Problem.ValueType  # 3
+    """It has neither an id nor a title."""
+    PROBLEM_INVALID_RATING: ImportRow.Problem.ValueType  # 4
+    """Its rating is none."""
+    PROBLEM_INVALID_ITEM: ImportRow.Problem.ValueType  # 5
+    """Not what the list is of, or no JSON from here on."""
+
+    ROW_FIELD_NUMBER: _builtins.int
+    LINE_FIELD_NUMBER: _builtins.int
+    FILE_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    YEAR_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    CANDIDATE_IDS_FIELD_NUMBER: _builtins.int
+    row: _builtins.int
+    """Names the row within the import, from 1."""
+    line: _builtins.int
+    """The line's number in the file, from 1; in JSON the item's."""
+    file: _builtins.str
+    """Which file of an archive ("diary.csv"). Empty for a single file."""
+    title: _builtins.str
+    """The title it has."""
+    year: _builtins.int
+    """The year it has. 0 when it has none."""
+    problem: Global___ImportRow.Problem.ValueType
+    """What is wrong. PROBLEM_UNSPECIFIED when it is to be settled."""
+    @_builtins.property
+    def candidate_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """TMDB's ids of films it could be about, the likeliest first. Empty when nothing is like it."""
+
+    def __init__(
+        self,
+        *,
+        row: _builtins.int = ...,
+        line: _builtins.int = ...,
+        file: _builtins.str = ...,
+        title: _builtins.str = ...,
+        year: _builtins.int = ...,
+        problem: Global___ImportRow.Problem.ValueType = ...,
+        candidate_ids: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate_ids", b"candidate_ids", "file", b"file", "line", b"line", "problem", b"problem", "row", b"row", "title", b"title", "year", b"year"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportRow: _TypeAlias = ImportRow  # noqa: Y015
+
+@_typing.final
+class StartImportRequest(_message.Message):
+    """A piece of a file to take in."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    PLAIN_STATUS_FIELD_NUMBER: _builtins.int
+    LANGUAGES_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """Whose backlog: a user id. Counts in the first message, as do the next three."""
+    dry_run: _builtins.bool
+    """Only say what would happen."""
+    plain_status: Global___EntryStatus.ValueType
+    """What a list means that does not say whether its films were watched: Letterboxd's watchlist.csv and watched.csv look
+    the same, outside of its archive. ENTRY_STATUS_WANT_TO_WATCH (also when unspecified) or ENTRY_STATUS_WATCHED.
+    """
+    data: _builtins.bytes
+    """The next piece of the file, up to 512 KiB."""
+    @_builtins.property
+    def languages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """In which languages films are looked for: BCP 47 tags, the best first, at most 10. Empty means English."""
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        dry_run: _builtins.bool = ...,
+        plain_status: Global___EntryStatus.ValueType = ...,
+        languages: _abc.Iterable[_builtins.str] | None = ...,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "dry_run", b"dry_run", "languages", b"languages", "plain_status", b"plain_status", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StartImportRequest: _TypeAlias = StartImportRequest  # noqa: Y015
+
+@_typing.final
+class StartImportResponse(_message.Message):
+    """The file is taken in."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def job(self) -> Global___ImportJob:
+        """The job that works through it."""
+
+    def __init__(
+        self,
+        *,
+        job: Global___ImportJob | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StartImportResponse: _TypeAlias = StartImportResponse  # noqa: Y015
+
+@_typing.final
+class GetImportRequest(_message.Message):
+    """Asks how far an import is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    IMPORT_ID_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """Whose: a user id."""
+    import_id: _builtins.str
+    """Which."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        import_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["import_id", b"import_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetImportRequest: _TypeAlias = GetImportRequest  # noqa: Y015
+
+@_typing.final
+class GetImportResponse(_message.Message):
+    """How far an import is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def job(self) -> Global___ImportJob:
+        """The job."""
+
+    def __init__(
+        self,
+        *,
+        job: Global___ImportJob | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetImportResponse: _TypeAlias = GetImportResponse  # noqa: Y015
+
+@_typing.final
+class ListImportRowsRequest(_message.Message):
+    """Asks for rows of an import."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    IMPORT_ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """Whose: a user id."""
+    import_id: _builtins.str
+    """Which import."""
+    kind: Global___ImportRowKind.ValueType
+    """Which rows."""
+    page_size: _builtins.int
+    """How many at most. 0 means 20; more than 100 means 100."""
+    page_token: _builtins.str
+    """Where to go on, from `next_page_token`; everything else must be as it was. Empty means from the start."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        import_id: _builtins.str = ...,
+        kind: Global___ImportRowKind.ValueType = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["import_id", b"import_id", "kind", b"kind", "page_size", b"page_size", "page_token", b"page_token", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListImportRowsRequest: _TypeAlias = ListImportRowsRequest  # noqa: Y015
+
+@_typing.final
+class ListImportRowsResponse(_message.Message):
+    """Rows of an import."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROWS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    TOTAL_SIZE_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """For the next page. Empty on the last."""
+    total_size: _builtins.int
+    """How many there are now, over all pages. Exact."""
+    @_builtins.property
+    def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImportRow]:
+        """The rows."""
+
+    def __init__(
+        self,
+        *,
+        rows: _abc.Iterable[Global___ImportRow] | None = ...,
+        next_page_token: _builtins.str = ...,
+        total_size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "rows", b"rows", "total_size", b"total_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListImportRowsResponse: _TypeAlias = ListImportRowsResponse  # noqa: Y015
+
+@_typing.final
+class ImportChoice(_message.Message):
+    """What shall become of an unsettled row: one of the two."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROW_FIELD_NUMBER: _builtins.int
+    MOVIE_ID_FIELD_NUMBER: _builtins.int
+    SKIP_FIELD_NUMBER: _builtins.int
+    row: _builtins.int
+    """The row, from ImportRow."""
+    movie_id: _builtins.int
+    """The film it is about: TMDB's id, at least 1. Any film, a candidate or not."""
+    skip: _builtins.bool
+    """Leave it out."""
+    def __init__(
+        self,
+        *,
+        row: _builtins.int = ...,
+        movie_id: _builtins.int = ...,
+        skip: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["movie_id", b"movie_id", "row", b"row", "skip", b"skip"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportChoice: _TypeAlias = ImportChoice  # noqa: Y015
+
+@_typing.final
+class SettleImportRequest(_message.Message):
+    """Decides about unsettled rows."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    IMPORT_ID_FIELD_NUMBER: _builtins.int
+    CHOICES_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """Whose: a user id."""
+    import_id: _builtins.str
+    """Which import."""
+    @_builtins.property
+    def choices(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImportChoice]:
+        """1 to 50 choices, each row once."""
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        import_id: _builtins.str = ...,
+        choices: _abc.Iterable[Global___ImportChoice] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["choices", b"choices", "import_id", b"import_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SettleImportRequest: _TypeAlias = SettleImportRequest  # noqa: Y015
+
+@_typing.final
+class SettleImportResponse(_message.Message):
+    """What was done."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def job(self) -> Global___ImportJob:
+        """The job as it is now."""
+
+    def __init__(
+        self,
+        *,
+        job: Global___ImportJob | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SettleImportResponse: _TypeAlias = SettleImportResponse  # noqa: Y015
+
+@_typing.final
+class ExportEntriesRequest(_message.Message):
+    """Asks for a backlog as a file."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """Whose: a user id."""
+    format: Global___ExportFormat.ValueType
+    """Which file."""
+    status: Global___EntryStatus.ValueType
+    """Only entries with this status. Unspecified means all."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        format: Global___ExportFormat.ValueType = ...,
+        status: Global___EntryStatus.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "status", b"status", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportEntriesRequest: _TypeAlias = ExportEntriesRequest  # noqa: Y015
+
+@_typing.final
+class ExportEntriesResponse(_message.Message):
+    """A piece of the file."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATA_FIELD_NUMBER: _builtins.int
+    data: _builtins.bytes
+    """UTF-8."""
+    def __init__(
+        self,
+        *,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportEntriesResponse: _TypeAlias = ExportEntriesResponse  # noqa: Y015
 
 @_typing.final
 class EraseUserRequest(_message.Message):
@@ -1264,7 +2339,9 @@ class ExportUserResponse(_message.Message):
     DATA_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def data(self) -> _struct_pb2.Struct:
-        """`{"entries": [...], "movieNights": [...]}`, each in the JSON of this contract's messages."""
+        """`{"entries": [...], "movieNights": [...], "games": [...], "imports": [...]}`, each in the JSON of this contract's
+        messages. Other people are there by name alone.
+        """
 
     def __init__(
         self,

@@ -81,10 +81,55 @@ class BacklogServiceStub:
                 request_serializer=popcorn_dot_backlog_dot_v1_dot_backlog__pb2.RecordMatchRequest.SerializeToString,
                 response_deserializer=popcorn_dot_backlog_dot_v1_dot_backlog__pb2.RecordMatchResponse.FromString,
                 _registered_method=True)
+        self.WithdrawMatch = channel.unary_unary(
+                '/popcorn.backlog.v1.BacklogService/WithdrawMatch',
+                request_serializer=popcorn_dot_backlog_dot_v1_dot_backlog__pb2.WithdrawMatchRequest.SerializeToString,
+                response_deserializer=popcorn_dot_backlog_dot_v1_dot_backlog__pb2.WithdrawMatchResponse.FromString,
+                _registered_method=True)
         self.ListMatches = channel.unary_unary(
                 '/popcorn.backlog.v1.BacklogService/ListMatches',
                 request_serializer=popcorn_dot_backlog_dot_v1_dot_backlog__pb2.ListMatchesRequest.SerializeToString,
                 response_deserializer=popcorn_dot_backlog_dot_v1_dot_backlog__pb2.ListMatchesResponse.FromString,
+                _registered_method=True)
+        self.MarkMatchWatched = channel.unary_unary(
+                '/popcorn.backlog.v1.BacklogService/MarkMatchWatched',
+                request_serializer=popcorn_dot_backlog_dot_v1_dot_backlog__pb2.MarkMatchWatchedRequest.SerializeToString,
+                response_deserializer=popcorn_dot_backlog_dot_v1_dot_backlog__pb2.MarkMatchWatchedResponse.FromString,
+                _registered_method=True)
+        self.RecordGame = channel.unary_unary(
+                '/popcorn.backlog.v1.BacklogService/RecordGame',
+                request_serializer=popcorn_dot_backlog_dot_v1_dot_backlog__pb2.RecordGameRequest.SerializeToString,
+                response_deserializer=popcorn_dot_backlog_dot_v1_dot_backlog__pb2.RecordGameResponse.FromString,
+                _registered_method=True)
+        self.ListGames = channel.unary_unary(
+                '/popcorn.backlog.v1.BacklogService/ListGames',
+                request_serializer=popcorn_dot_backlog_dot_v1_dot_backlog__pb2.ListGamesRequest.SerializeToString,
+                response_deserializer=popcorn_dot_backlog_dot_v1_dot_backlog__pb2.ListGamesResponse.FromString,
+                _registered_method=True)
+        self.StartImport = channel.stream_unary(
+                '/popcorn.backlog.v1.BacklogService/StartImport',
+                request_serializer=popcorn_dot_backlog_dot_v1_dot_backlog__pb2.StartImportRequest.SerializeToString,
+                response_deserializer=popcorn_dot_backlog_dot_v1_dot_backlog__pb2.StartImportResponse.FromString,
+                _registered_method=True)
+        self.GetImport = channel.unary_unary(
+                '/popcorn.backlog.v1.BacklogService/GetImport',
+                request_serializer=popcorn_dot_backlog_dot_v1_dot_backlog__pb2.GetImportRequest.SerializeToString,
+                response_deserializer=popcorn_dot_backlog_dot_v1_dot_backlog__pb2.GetImportResponse.FromString,
+                _registered_method=True)
+        self.ListImportRows = channel.unary_unary(
+                '/popcorn.backlog.v1.BacklogService/ListImportRows',
+                request_serializer=popcorn_dot_backlog_dot_v1_dot_backlog__pb2.ListImportRowsRequest.SerializeToString,
+                response_deserializer=popcorn_dot_backlog_dot_v1_dot_backlog__pb2.ListImportRowsResponse.FromString,
+                _registered_method=True)
+        self.SettleImport = channel.unary_unary(
+                '/popcorn.backlog.v1.BacklogService/SettleImport',
+                request_serializer=popcorn_dot_backlog_dot_v1_dot_backlog__pb2.SettleImportRequest.SerializeToString,
+                response_deserializer=popcorn_dot_backlog_dot_v1_dot_backlog__pb2.SettleImportResponse.FromString,
+                _registered_method=True)
+        self.ExportEntries = channel.unary_stream(
+                '/popcorn.backlog.v1.BacklogService/ExportEntries',
+                request_serializer=popcorn_dot_backlog_dot_v1_dot_backlog__pb2.ExportEntriesRequest.SerializeToString,
+                response_deserializer=popcorn_dot_backlog_dot_v1_dot_backlog__pb2.ExportEntriesResponse.FromString,
                 _registered_method=True)
         self.EraseUser = channel.unary_unary(
                 '/popcorn.backlog.v1.BacklogService/EraseUser',
@@ -168,7 +213,17 @@ class BacklogServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RecordMatch(self, request, context):
-        """Keeps a match for good. The same game and film twice is one movie night.
+        """Keeps a match for good. The same game and film twice is one movie night. With `game_seq` whatever the game tells of
+        a film may come twice, late, or in another order: what it told last holds.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WithdrawMatch(self, request, context):
+        """Takes a match back that the game has taken back: it is nobody's movie night any more. One that has been watched
+        stays: that cannot be undone. Withdrawing what was never recorded is fine, and holds against a recording that comes
+        late.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -181,8 +236,78 @@ class BacklogServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def MarkMatchWatched(self, request, context):
+        """"We watched it": moves the film to ENTRY_STATUS_WATCHED in the backlog of everybody who was there, still has an
+        account, and has not watched it before. What they had written down (rating, note, tags) stays; who had no entry gets
+        one with ENTRY_SOURCE_MOVIE_NIGHT. Each participant is moved once: doing it again changes nothing, even for somebody
+        who has changed or removed the entry since. Guests have no backlog and are left out; one who has an account by
+        now is moved when they say so themselves. NOT_FOUND (MOVIE_NIGHT_NOT_FOUND) unless `user_id` was there.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RecordGame(self, request, context):
+        """Keeps a finished game's summary for good. The same game twice is one; of two with different `game_seq` the later
+        holds.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListGames(self, request, context):
+        """The finished games somebody has played, the latest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StartImport(self, request_iterator, context):
+        """Takes in a file with a list of films, in pieces. It is read and put down whole before this answers; then a job works
+        through it, on any replica, and survives the loss of each. A film is found by TMDB's id, else by IMDb's, else by
+        title and year. INVALID_ARGUMENT for a file that is too large (FILE_TOO_LARGE: 32 MiB, 64 MiB unpacked), has too
+        many lines (TOO_MANY_ROWS: 50,000), is of no known format (UNKNOWN_FORMAT) or a zip archive that cannot be read
+        (UNREADABLE_ARCHIVE); RESOURCE_EXHAUSTED (TOO_MANY_IMPORTS) when the person has 3 that are not done, or this replica
+        reads as many files as it can (TOO_MANY_UPLOADS).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetImport(self, request, context):
+        """How far an import is. NOT_FOUND (IMPORT_NOT_FOUND) for one that is not the person's, or older than 30 days.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListImportRows(self, request, context):
+        """The lines of an import that need somebody's attention, in the order of the file. NOT_FOUND (IMPORT_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SettleImport(self, request, context):
+        """Decides about unsettled lines, all of them or none: which film each is about, or that it shall be left out. What the
+        line says is taken in as if the film had been clear. Deciding the same twice is fine; otherwise NOT_FOUND
+        (IMPORT_NOT_FOUND, IMPORT_ROW_NOT_FOUND), FAILED_PRECONDITION (IMPORT_ROW_SETTLED) for a line that was decided
+        differently, and FAILED_PRECONDITION (IMPORT_IS_DRY_RUN). Whether the films exist is the caller's business.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportEntries(self, request, context):
+        """Somebody's backlog as a file, in pieces of some 64 KiB.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def EraseUser(self, request, context):
-        """Erases everything kept about a person. Movie nights stay for the others, without the name. Erasing twice is fine.
+        """Erases everything kept about a person. Movie nights and games stay for the others, without the name; those that
+        nobody is left of go, too. Erasing twice is fine.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -243,10 +368,55 @@ def add_BacklogServiceServicer_to_server(servicer, server):
                     request_deserializer=popcorn_dot_backlog_dot_v1_dot_backlog__pb2.RecordMatchRequest.FromString,
                     response_serializer=popcorn_dot_backlog_dot_v1_dot_backlog__pb2.RecordMatchResponse.SerializeToString,
             ),
+            'WithdrawMatch': grpc.unary_unary_rpc_method_handler(
+                    servicer.WithdrawMatch,
+                    request_deserializer=popcorn_dot_backlog_dot_v1_dot_backlog__pb2.WithdrawMatchRequest.FromString,
+                    response_serializer=popcorn_dot_backlog_dot_v1_dot_backlog__pb2.WithdrawMatchResponse.SerializeToString,
+            ),
             'ListMatches': grpc.unary_unary_rpc_method_handler(
                     servicer.ListMatches,
                     request_deserializer=popcorn_dot_backlog_dot_v1_dot_backlog__pb2.ListMatchesRequest.FromString,
                     response_serializer=popcorn_dot_backlog_dot_v1_dot_backlog__pb2.ListMatchesResponse.SerializeToString,
+            ),
+            'MarkMatchWatched': grpc.unary_unary_rpc_method_handler(
+                    servicer.MarkMatchWatched,
+                    request_deserializer=popcorn_dot_backlog_dot_v1_dot_backlog__pb2.MarkMatchWatchedRequest.FromString,
+                    response_serializer=popcorn_dot_backlog_dot_v1_dot_backlog__pb2.MarkMatchWatchedResponse.SerializeToString,
+            ),
+            'RecordGame': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordGame,
+                    request_deserializer=popcorn_dot_backlog_dot_v1_dot_backlog__pb2.RecordGameRequest.FromString,
+                    response_serializer=popcorn_dot_backlog_dot_v1_dot_backlog__pb2.RecordGameResponse.SerializeToString,
+            ),
+            'ListGames': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListGames,
+                    request_deserializer=popcorn_dot_backlog_dot_v1_dot_backlog__pb2.ListGamesRequest.FromString,
+                    response_serializer=popcorn_dot_backlog_dot_v1_dot_backlog__pb2.ListGamesResponse.SerializeToString,
+            ),
+            'StartImport': grpc.stream_unary_rpc_method_handler(
+                    servicer.StartImport,
+                    request_deserializer=popcorn_dot_backlog_dot_v1_dot_backlog__pb2.StartImportRequest.FromString,
+                    response_serializer=popcorn_dot_backlog_dot_v1_dot_backlog__pb2.StartImportResponse.SerializeToString,
+            ),
+            'GetImport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetImport,
+                    request_deserializer=popcorn_dot_backlog_dot_v1_dot_backlog__pb2.GetImportRequest.FromString,
+                    response_serializer=popcorn_dot_backlog_dot_v1_dot_backlog__pb2.GetImportResponse.SerializeToString,
+            ),
+            'ListImportRows': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListImportRows,
+                    request_deserializer=popcorn_dot_backlog_dot_v1_dot_backlog__pb2.ListImportRowsRequest.FromString,
+                    response_serializer=popcorn_dot_backlog_dot_v1_dot_backlog__pb2.ListImportRowsResponse.SerializeToString,
+            ),
+            'SettleImport': grpc.unary_unary_rpc_method_handler(
+                    servicer.SettleImport,
+                    request_deserializer=popcorn_dot_backlog_dot_v1_dot_backlog__pb2.SettleImportRequest.FromString,
+                    response_serializer=popcorn_dot_backlog_dot_v1_dot_backlog__pb2.SettleImportResponse.SerializeToString,
+            ),
+            'ExportEntries': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportEntries,
+                    request_deserializer=popcorn_dot_backlog_dot_v1_dot_backlog__pb2.ExportEntriesRequest.FromString,
+                    response_serializer=popcorn_dot_backlog_dot_v1_dot_backlog__pb2.ExportEntriesResponse.SerializeToString,
             ),
             'EraseUser': grpc.unary_unary_rpc_method_handler(
                     servicer.EraseUser,
@@ -515,6 +685,33 @@ class BacklogService:
             _registered_method=True)
 
     @staticmethod
+    def WithdrawMatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/popcorn.backlog.v1.BacklogService/WithdrawMatch',
+            popcorn_dot_backlog_dot_v1_dot_backlog__pb2.WithdrawMatchRequest.SerializeToString,
+            popcorn_dot_backlog_dot_v1_dot_backlog__pb2.WithdrawMatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ListMatches(request,
             target,
             options=(),
@@ -531,6 +728,222 @@ class BacklogService:
             '/popcorn.backlog.v1.BacklogService/ListMatches',
             popcorn_dot_backlog_dot_v1_dot_backlog__pb2.ListMatchesRequest.SerializeToString,
             popcorn_dot_backlog_dot_v1_dot_backlog__pb2.ListMatchesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MarkMatchWatched(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/popcorn.backlog.v1.BacklogService/MarkMatchWatched',
+            popcorn_dot_backlog_dot_v1_dot_backlog__pb2.MarkMatchWatchedRequest.SerializeToString,
+            popcorn_dot_backlog_dot_v1_dot_backlog__pb2.MarkMatchWatchedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordGame(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/popcorn.backlog.v1.BacklogService/RecordGame',
+            popcorn_dot_backlog_dot_v1_dot_backlog__pb2.RecordGameRequest.SerializeToString,
+            popcorn_dot_backlog_dot_v1_dot_backlog__pb2.RecordGameResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListGames(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/popcorn.backlog.v1.BacklogService/ListGames',
+            popcorn_dot_backlog_dot_v1_dot_backlog__pb2.ListGamesRequest.SerializeToString,
+            popcorn_dot_backlog_dot_v1_dot_backlog__pb2.ListGamesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StartImport(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/popcorn.backlog.v1.BacklogService/StartImport',
+            popcorn_dot_backlog_dot_v1_dot_backlog__pb2.StartImportRequest.SerializeToString,
+            popcorn_dot_backlog_dot_v1_dot_backlog__pb2.StartImportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetImport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/popcorn.backlog.v1.BacklogService/GetImport',
+            popcorn_dot_backlog_dot_v1_dot_backlog__pb2.GetImportRequest.SerializeToString,
+            popcorn_dot_backlog_dot_v1_dot_backlog__pb2.GetImportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListImportRows(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/popcorn.backlog.v1.BacklogService/ListImportRows',
+            popcorn_dot_backlog_dot_v1_dot_backlog__pb2.ListImportRowsRequest.SerializeToString,
+            popcorn_dot_backlog_dot_v1_dot_backlog__pb2.ListImportRowsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SettleImport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/popcorn.backlog.v1.BacklogService/SettleImport',
+            popcorn_dot_backlog_dot_v1_dot_backlog__pb2.SettleImportRequest.SerializeToString,
+            popcorn_dot_backlog_dot_v1_dot_backlog__pb2.SettleImportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportEntries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/popcorn.backlog.v1.BacklogService/ExportEntries',
+            popcorn_dot_backlog_dot_v1_dot_backlog__pb2.ExportEntriesRequest.SerializeToString,
+            popcorn_dot_backlog_dot_v1_dot_backlog__pb2.ExportEntriesResponse.FromString,
             options,
             channel_credentials,
             insecure,

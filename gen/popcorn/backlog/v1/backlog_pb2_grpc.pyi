@@ -66,11 +66,53 @@ class BacklogServiceStub:
     IntersectBacklogs: _grpc.UnaryUnaryMultiCallable[_backlog_pb2.IntersectBacklogsRequest, _backlog_pb2.IntersectBacklogsResponse]
     """Films that several people want to watch, those wanted by most first: the deck of a game."""
     RecordMatch: _grpc.UnaryUnaryMultiCallable[_backlog_pb2.RecordMatchRequest, _backlog_pb2.RecordMatchResponse]
-    """Keeps a match for good. The same game and film twice is one movie night."""
+    """Keeps a match for good. The same game and film twice is one movie night. With `game_seq` whatever the game tells of
+    a film may come twice, late, or in another order: what it told last holds.
+    """
+    WithdrawMatch: _grpc.UnaryUnaryMultiCallable[_backlog_pb2.WithdrawMatchRequest, _backlog_pb2.WithdrawMatchResponse]
+    """Takes a match back that the game has taken back: it is nobody's movie night any more. One that has been watched
+    stays: that cannot be undone. Withdrawing what was never recorded is fine, and holds against a recording that comes
+    late.
+    """
     ListMatches: _grpc.UnaryUnaryMultiCallable[_backlog_pb2.ListMatchesRequest, _backlog_pb2.ListMatchesResponse]
     """Somebody's movie nights, the latest first."""
+    MarkMatchWatched: _grpc.UnaryUnaryMultiCallable[_backlog_pb2.MarkMatchWatchedRequest, _backlog_pb2.MarkMatchWatchedResponse]
+    """"We watched it": moves the film to ENTRY_STATUS_WATCHED in the backlog of everybody who was there, still has an
+    account, and has not watched it before. What they had written down (rating, note, tags) stays; who had no entry gets
+    one with ENTRY_SOURCE_MOVIE_NIGHT. Each participant is moved once: doing it again changes nothing, even for somebody
+    who has changed or removed the entry since. Guests have no backlog and are left out; one who has an account by
+    now is moved when they say so themselves. NOT_FOUND (MOVIE_NIGHT_NOT_FOUND) unless `user_id` was there.
+    """
+    RecordGame: _grpc.UnaryUnaryMultiCallable[_backlog_pb2.RecordGameRequest, _backlog_pb2.RecordGameResponse]
+    """Keeps a finished game's summary for good. The same game twice is one; of two with different `game_seq` the later
+    holds.
+    """
+    ListGames: _grpc.UnaryUnaryMultiCallable[_backlog_pb2.ListGamesRequest, _backlog_pb2.ListGamesResponse]
+    """The finished games somebody has played, the latest first."""
+    StartImport: _grpc.StreamUnaryMultiCallable[_backlog_pb2.StartImportRequest, _backlog_pb2.StartImportResponse]
+    """Takes in a file with a list of films, in pieces. It is read and put down whole before this answers; then a job works
+    through it, on any replica, and survives the loss of each. A film is found by TMDB's id, else by IMDb's, else by
+    title and year. INVALID_ARGUMENT for a file that is too large (FILE_TOO_LARGE: 32 MiB, 64 MiB unpacked), has too
+    many lines (TOO_MANY_ROWS: 50,000), is of no known format (UNKNOWN_FORMAT) or a zip archive that cannot be read
+    (UNREADABLE_ARCHIVE); RESOURCE_EXHAUSTED (TOO_MANY_IMPORTS) when the person has 3 that are not done, or this replica
+    reads as many files as it can (TOO_MANY_UPLOADS).
+    """
+    GetImport: _grpc.UnaryUnaryMultiCallable[_backlog_pb2.GetImportRequest, _backlog_pb2.GetImportResponse]
+    """How far an import is. NOT_FOUND (IMPORT_NOT_FOUND) for one that is not the person's, or older than 30 days."""
+    ListImportRows: _grpc.UnaryUnaryMultiCallable[_backlog_pb2.ListImportRowsRequest, _backlog_pb2.ListImportRowsResponse]
+    """The lines of an import that need somebody's attention, in the order of the file. NOT_FOUND (IMPORT_NOT_FOUND)."""
+    SettleImport: _grpc.UnaryUnaryMultiCallable[_backlog_pb2.SettleImportRequest, _backlog_pb2.SettleImportResponse]
+    """Decides about unsettled lines, all of them or none: which film each is about, or that it shall be left out. What the
+    line says is taken in as if the film had been clear. Deciding the same twice is fine; otherwise NOT_FOUND
+    (IMPORT_NOT_FOUND, IMPORT_ROW_NOT_FOUND), FAILED_PRECONDITION (IMPORT_ROW_SETTLED) for a line that was decided
+    differently, and FAILED_PRECONDITION (IMPORT_IS_DRY_RUN). Whether the films exist is the caller's business.
+    """
+    ExportEntries: _grpc.UnaryStreamMultiCallable[_backlog_pb2.ExportEntriesRequest, _backlog_pb2.ExportEntriesResponse]
+    """Somebody's backlog as a file, in pieces of some 64 KiB."""
     EraseUser: _grpc.UnaryUnaryMultiCallable[_backlog_pb2.EraseUserRequest, _backlog_pb2.EraseUserResponse]
-    """Erases everything kept about a person. Movie nights stay for the others, without the name. Erasing twice is fine."""
+    """Erases everything kept about a person. Movie nights and games stay for the others, without the name; those that
+    nobody is left of go, too. Erasing twice is fine.
+    """
     ExportUser: _grpc.UnaryUnaryMultiCallable[_backlog_pb2.ExportUserRequest, _backlog_pb2.ExportUserResponse]
     """Everything that is held about a person."""
 
@@ -110,11 +152,53 @@ class BacklogServiceAsyncStub(BacklogServiceStub):
     IntersectBacklogs: _aio.UnaryUnaryMultiCallable[_backlog_pb2.IntersectBacklogsRequest, _backlog_pb2.IntersectBacklogsResponse]  # type: ignore[assignment]
     """Films that several people want to watch, those wanted by most first: the deck of a game."""
     RecordMatch: _aio.UnaryUnaryMultiCallable[_backlog_pb2.RecordMatchRequest, _backlog_pb2.RecordMatchResponse]  # type: ignore[assignment]
-    """Keeps a match for good. The same game and film twice is one movie night."""
+    """Keeps a match for good. The same game and film twice is one movie night. With `game_seq` whatever the game tells of
+    a film may come twice, late, or in another order: what it told last holds.
+    """
+    WithdrawMatch: _aio.UnaryUnaryMultiCallable[_backlog_pb2.WithdrawMatchRequest, _backlog_pb2.WithdrawMatchResponse]  # type: ignore[assignment]
+    """Takes a match back that the game has taken back: it is nobody's movie night any more. One that has been watched
+    stays: that cannot be undone. Withdrawing what was never recorded is fine, and holds against a recording that comes
+    late.
+    """
     ListMatches: _aio.UnaryUnaryMultiCallable[_backlog_pb2.ListMatchesRequest, _backlog_pb2.ListMatchesResponse]  # type: ignore[assignment]
     """Somebody's movie nights, the latest first."""
+    MarkMatchWatched: _aio.UnaryUnaryMultiCallable[_backlog_pb2.MarkMatchWatchedRequest, _backlog_pb2.MarkMatchWatchedResponse]  # type: ignore[assignment]
+    """"We watched it": moves the film to ENTRY_STATUS_WATCHED in the backlog of everybody who was there, still has an
+    account, and has not watched it before. What they had written down (rating, note, tags) stays; who had no entry gets
+    one with ENTRY_SOURCE_MOVIE_NIGHT. Each participant is moved once: doing it again changes nothing, even for somebody
+    who has changed or removed the entry since. Guests have no backlog and are left out; one who has an account by
+    now is moved when they say so themselves. NOT_FOUND (MOVIE_NIGHT_NOT_FOUND) unless `user_id` was there.
+    """
+    RecordGame: _aio.UnaryUnaryMultiCallable[_backlog_pb2.RecordGameRequest, _backlog_pb2.RecordGameResponse]  # type: ignore[assignment]
+    """Keeps a finished game's summary for good. The same game twice is one; of two with different `game_seq` the later
+    holds.
+    """
+    ListGames: _aio.UnaryUnaryMultiCallable[_backlog_pb2.ListGamesRequest, _backlog_pb2.ListGamesResponse]  # type: ignore[assignment]
+    """The finished games somebody has played, the latest first."""
+    StartImport: _aio.StreamUnaryMultiCallable[_backlog_pb2.StartImportRequest, _backlog_pb2.StartImportResponse]  # type: ignore[assignment]
+    """Takes in a file with a list of films, in pieces. It is read and put down whole before this answers; then a job works
+    through it, on any replica, and survives the loss of each. A film is found by TMDB's id, else by IMDb's, else by
+    title and year. INVALID_ARGUMENT for a file that is too large (FILE_TOO_LARGE: 32 MiB, 64 MiB unpacked), has too
+    many lines (TOO_MANY_ROWS: 50,000), is of no known format (UNKNOWN_FORMAT) or a zip archive that cannot be read
+    (UNREADABLE_ARCHIVE); RESOURCE_EXHAUSTED (TOO_MANY_IMPORTS) when the person has 3 that are not done, or this replica
+    reads as many files as it can (TOO_MANY_UPLOADS).
+    """
+    GetImport: _aio.UnaryUnaryMultiCallable[_backlog_pb2.GetImportRequest, _backlog_pb2.GetImportResponse]  # type: ignore[assignment]
+    """How far an import is. NOT_FOUND (IMPORT_NOT_FOUND) for one that is not the person's, or older than 30 days."""
+    ListImportRows: _aio.UnaryUnaryMultiCallable[_backlog_pb2.ListImportRowsRequest, _backlog_pb2.ListImportRowsResponse]  # type: ignore[assignment]
+    """The lines of an import that need somebody's attention, in the order of the file. NOT_FOUND (IMPORT_NOT_FOUND)."""
+    SettleImport: _aio.UnaryUnaryMultiCallable[_backlog_pb2.SettleImportRequest, _backlog_pb2.SettleImportResponse]  # type: ignore[assignment]
+    """Decides about unsettled lines, all of them or none: which film each is about, or that it shall be left out. What the
+    line says is taken in as if the film had been clear. Deciding the same twice is fine; otherwise NOT_FOUND
+    (IMPORT_NOT_FOUND, IMPORT_ROW_NOT_FOUND), FAILED_PRECONDITION (IMPORT_ROW_SETTLED) for a line that was decided
+    differently, and FAILED_PRECONDITION (IMPORT_IS_DRY_RUN). Whether the films exist is the caller's business.
+    """
+    ExportEntries: _aio.UnaryStreamMultiCallable[_backlog_pb2.ExportEntriesRequest, _backlog_pb2.ExportEntriesResponse]  # type: ignore[assignment]
+    """Somebody's backlog as a file, in pieces of some 64 KiB."""
     EraseUser: _aio.UnaryUnaryMultiCallable[_backlog_pb2.EraseUserRequest, _backlog_pb2.EraseUserResponse]  # type: ignore[assignment]
-    """Erases everything kept about a person. Movie nights stay for the others, without the name. Erasing twice is fine."""
+    """Erases everything kept about a person. Movie nights and games stay for the others, without the name; those that
+    nobody is left of go, too. Erasing twice is fine.
+    """
     ExportUser: _aio.UnaryUnaryMultiCallable[_backlog_pb2.ExportUserRequest, _backlog_pb2.ExportUserResponse]  # type: ignore[assignment]
     """Everything that is held about a person."""
 
@@ -205,7 +289,20 @@ class BacklogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _backlog_pb2.RecordMatchRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_backlog_pb2.RecordMatchResponse, _abc.Awaitable[_backlog_pb2.RecordMatchResponse]]:
-        """Keeps a match for good. The same game and film twice is one movie night."""
+        """Keeps a match for good. The same game and film twice is one movie night. With `game_seq` whatever the game tells of
+        a film may come twice, late, or in another order: what it told last holds.
+        """
+
+    @_abc_1.abstractmethod
+    def WithdrawMatch(
+        self,
+        request: _backlog_pb2.WithdrawMatchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_backlog_pb2.WithdrawMatchResponse, _abc.Awaitable[_backlog_pb2.WithdrawMatchResponse]]:
+        """Takes a match back that the game has taken back: it is nobody's movie night any more. One that has been watched
+        stays: that cannot be undone. Withdrawing what was never recorded is fine, and holds against a recording that comes
+        late.
+        """
 
     @_abc_1.abstractmethod
     def ListMatches(
@@ -216,12 +313,95 @@ class BacklogServiceServicer(metaclass=_abc_1.ABCMeta):
         """Somebody's movie nights, the latest first."""
 
     @_abc_1.abstractmethod
+    def MarkMatchWatched(
+        self,
+        request: _backlog_pb2.MarkMatchWatchedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_backlog_pb2.MarkMatchWatchedResponse, _abc.Awaitable[_backlog_pb2.MarkMatchWatchedResponse]]:
+        """"We watched it": moves the film to ENTRY_STATUS_WATCHED in the backlog of everybody who was there, still has an
+        account, and has not watched it before. What they had written down (rating, note, tags) stays; who had no entry gets
+        one with ENTRY_SOURCE_MOVIE_NIGHT. Each participant is moved once: doing it again changes nothing, even for somebody
+        who has changed or removed the entry since. Guests have no backlog and are left out; one who has an account by
+        now is moved when they say so themselves. NOT_FOUND (MOVIE_NIGHT_NOT_FOUND) unless `user_id` was there.
+        """
+
+    @_abc_1.abstractmethod
+    def RecordGame(
+        self,
+        request: _backlog_pb2.RecordGameRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_backlog_pb2.RecordGameResponse, _abc.Awaitable[_backlog_pb2.RecordGameResponse]]:
+        """Keeps a finished game's summary for good. The same game twice is one; of two with different `game_seq` the later
+        holds.
+        """
+
+    @_abc_1.abstractmethod
+    def ListGames(
+        self,
+        request: _backlog_pb2.ListGamesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_backlog_pb2.ListGamesResponse, _abc.Awaitable[_backlog_pb2.ListGamesResponse]]:
+        """The finished games somebody has played, the latest first."""
+
+    @_abc_1.abstractmethod
+    def StartImport(
+        self,
+        request_iterator: _MaybeAsyncIterator[_backlog_pb2.StartImportRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_backlog_pb2.StartImportResponse, _abc.Awaitable[_backlog_pb2.StartImportResponse]]:
+        """Takes in a file with a list of films, in pieces. It is read and put down whole before this answers; then a job works
+        through it, on any replica, and survives the loss of each. A film is found by TMDB's id, else by IMDb's, else by
+        title and year. INVALID_ARGUMENT for a file that is too large (FILE_TOO_LARGE: 32 MiB, 64 MiB unpacked), has too
+        many lines (TOO_MANY_ROWS: 50,000), is of no known format (UNKNOWN_FORMAT) or a zip archive that cannot be read
+        (UNREADABLE_ARCHIVE); RESOURCE_EXHAUSTED (TOO_MANY_IMPORTS) when the person has 3 that are not done, or this replica
+        reads as many files as it can (TOO_MANY_UPLOADS).
+        """
+
+    @_abc_1.abstractmethod
+    def GetImport(
+        self,
+        request: _backlog_pb2.GetImportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_backlog_pb2.GetImportResponse, _abc.Awaitable[_backlog_pb2.GetImportResponse]]:
+        """How far an import is. NOT_FOUND (IMPORT_NOT_FOUND) for one that is not the person's, or older than 30 days."""
+
+    @_abc_1.abstractmethod
+    def ListImportRows(
+        self,
+        request: _backlog_pb2.ListImportRowsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_backlog_pb2.ListImportRowsResponse, _abc.Awaitable[_backlog_pb2.ListImportRowsResponse]]:
+        """The lines of an import that need somebody's attention, in the order of the file. NOT_FOUND (IMPORT_NOT_FOUND)."""
+
+    @_abc_1.abstractmethod
+    def SettleImport(
+        self,
+        request: _backlog_pb2.SettleImportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_backlog_pb2.SettleImportResponse, _abc.Awaitable[_backlog_pb2.SettleImportResponse]]:
+        """Decides about unsettled lines, all of them or none: which film each is about, or that it shall be left out. What the
+        line says is taken in as if the film had been clear. Deciding the same twice is fine; otherwise NOT_FOUND
+        (IMPORT_NOT_FOUND, IMPORT_ROW_NOT_FOUND), FAILED_PRECONDITION (IMPORT_ROW_SETTLED) for a line that was decided
+        differently, and FAILED_PRECONDITION (IMPORT_IS_DRY_RUN). Whether the films exist is the caller's business.
+        """
+
+    @_abc_1.abstractmethod
+    def ExportEntries(
+        self,
+        request: _backlog_pb2.ExportEntriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_backlog_pb2.ExportEntriesResponse], _abc.AsyncIterator[_backlog_pb2.ExportEntriesResponse]]:
+        """Somebody's backlog as a file, in pieces of some 64 KiB."""
+
+    @_abc_1.abstractmethod
     def EraseUser(
         self,
         request: _backlog_pb2.EraseUserRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_backlog_pb2.EraseUserResponse, _abc.Awaitable[_backlog_pb2.EraseUserResponse]]:
-        """Erases everything kept about a person. Movie nights stay for the others, without the name. Erasing twice is fine."""
+        """Erases everything kept about a person. Movie nights and games stay for the others, without the name; those that
+        nobody is left of go, too. Erasing twice is fine.
+        """
 
     @_abc_1.abstractmethod
     def ExportUser(

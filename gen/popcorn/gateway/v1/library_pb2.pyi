@@ -12,6 +12,7 @@ from google.api import httpbody_pb2 as _httpbody_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from popcorn.backlog.v1 import backlog_pb2 as _backlog_pb2
@@ -827,21 +828,28 @@ class ImportBacklogRequest(_message.Message):
 
     DRY_RUN_FIELD_NUMBER: _builtins.int
     FILE_FIELD_NUMBER: _builtins.int
+    PLAIN_STATUS_FIELD_NUMBER: _builtins.int
     dry_run: _builtins.bool
     """Only say what would happen. Counts in the first message."""
+    plain_status: _backlog_pb2.EntryStatus.ValueType
+    """What a list means that does not say whether its films were watched: Letterboxd's watchlist.csv and watched.csv look
+    the same, outside of its archive. ENTRY_STATUS_WANT_TO_WATCH (also when unspecified) or ENTRY_STATUS_WATCHED. Counts
+    in the first message.
+    """
     @_builtins.property
     def file(self) -> _httpbody_pb2.HttpBody:
-        """The next piece of the file, up to 512 KiB. Its format is recognised by its beginning."""
+        """The next piece of the file, up to 512 KiB. Its format is recognised by its content."""
 
     def __init__(
         self,
         *,
         dry_run: _builtins.bool = ...,
         file: _httpbody_pb2.HttpBody | None = ...,
+        plain_status: _backlog_pb2.EntryStatus.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["file", b"file"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "file", b"file"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "file", b"file", "plain_status", b"plain_status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -863,12 +871,18 @@ class ImportBacklogResponse(_message.Message):
         TITLE_FIELD_NUMBER: _builtins.int
         YEAR_FIELD_NUMBER: _builtins.int
         CANDIDATES_FIELD_NUMBER: _builtins.int
+        ROW_FIELD_NUMBER: _builtins.int
+        FILE_FIELD_NUMBER: _builtins.int
         line: _builtins.int
         """The line's number, from 1."""
         title: _builtins.str
         """The title it has."""
         year: _builtins.int
         """The year it has. 0 when it has none."""
+        row: _builtins.int
+        """Names the row in SettleImport."""
+        file: _builtins.str
+        """Which file of an archive ("diary.csv"). Empty for a single file."""
         @_builtins.property
         def candidates(self) -> _containers.RepeatedCompositeFieldContainer[_movie_pb2.Movie]:
             """Films it could be, the likeliest first. Empty when nothing is like it."""
@@ -880,10 +894,12 @@ class ImportBacklogResponse(_message.Message):
             title: _builtins.str = ...,
             year: _builtins.int = ...,
             candidates: _abc.Iterable[_movie_pb2.Movie] | None = ...,
+            row: _builtins.int = ...,
+            file: _builtins.str = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "line", b"line", "title", b"title", "year", b"year"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "file", b"file", "line", b"line", "row", b"row", "title", b"title", "year", b"year"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -892,6 +908,7 @@ class ImportBacklogResponse(_message.Message):
     UNCHANGED_FIELD_NUMBER: _builtins.int
     SKIPPED_SERIES_FIELD_NUMBER: _builtins.int
     UNSETTLED_FIELD_NUMBER: _builtins.int
+    JOB_FIELD_NUMBER: _builtins.int
     added: _builtins.int
     """How many entries are new."""
     changed: _builtins.int
@@ -902,7 +919,11 @@ class ImportBacklogResponse(_message.Message):
     """How many lines were left out because they are series, not films."""
     @_builtins.property
     def unsettled(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImportBacklogResponse.Unsettled]:
-        """Lines to settle by hand."""
+        """The first 20 lines to settle by hand; `job.unsettled` says how many there are, ListImportRows gives them all."""
+
+    @_builtins.property
+    def job(self) -> _backlog_pb2.ImportJob:
+        """The whole report, as far as the job has come."""
 
     def __init__(
         self,
@@ -912,14 +933,213 @@ class ImportBacklogResponse(_message.Message):
         unchanged: _builtins.int = ...,
         skipped_series: _builtins.int = ...,
         unsettled: _abc.Iterable[Global___ImportBacklogResponse.Unsettled] | None = ...,
+        job: _backlog_pb2.ImportJob | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "changed", b"changed", "skipped_series", b"skipped_series", "unchanged", b"unchanged", "unsettled", b"unsettled"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "changed", b"changed", "job", b"job", "skipped_series", b"skipped_series", "unchanged", b"unchanged", "unsettled", b"unsettled"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ImportBacklogResponse: _TypeAlias = ImportBacklogResponse  # noqa: Y015
+
+@_typing.final
+class GetImportRequest(_message.Message):
+    """Asks how far an import is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMPORT_ID_FIELD_NUMBER: _builtins.int
+    import_id: _builtins.str
+    """Which."""
+    def __init__(
+        self,
+        *,
+        import_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["import_id", b"import_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetImportRequest: _TypeAlias = GetImportRequest  # noqa: Y015
+
+@_typing.final
+class GetImportResponse(_message.Message):
+    """How far an import is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def job(self) -> _backlog_pb2.ImportJob:
+        """The job."""
+
+    def __init__(
+        self,
+        *,
+        job: _backlog_pb2.ImportJob | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetImportResponse: _TypeAlias = GetImportResponse  # noqa: Y015
+
+@_typing.final
+class ListImportRowsRequest(_message.Message):
+    """Asks for the lines of an import that need attention."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMPORT_ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    import_id: _builtins.str
+    """Which import."""
+    kind: _backlog_pb2.ImportRowKind.ValueType
+    """Which lines. Unspecified means those to settle."""
+    page_size: _builtins.int
+    """How many at most. 0 means 20; more than 100 means 100."""
+    page_token: _builtins.str
+    """Where to go on, from `next_page_token`; everything else must be as it was. Empty means from the start."""
+    def __init__(
+        self,
+        *,
+        import_id: _builtins.str = ...,
+        kind: _backlog_pb2.ImportRowKind.ValueType = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["import_id", b"import_id", "kind", b"kind", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListImportRowsRequest: _TypeAlias = ListImportRowsRequest  # noqa: Y015
+
+@_typing.final
+class ListImportRowsResponse(_message.Message):
+    """Lines of an import that need attention."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Row(_message.Message):
+        """One line."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        ROW_FIELD_NUMBER: _builtins.int
+        CANDIDATES_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def row(self) -> _backlog_pb2.ImportRow:
+            """What the file says, and TMDB's ids of the films it could be about."""
+
+        @_builtins.property
+        def candidates(self) -> _containers.RepeatedCompositeFieldContainer[_movie_pb2.Movie]:
+            """Those films as far as they can be had now, the likeliest first."""
+
+        def __init__(
+            self,
+            *,
+            row: _backlog_pb2.ImportRow | None = ...,
+            candidates: _abc.Iterable[_movie_pb2.Movie] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["row", b"row"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "row", b"row"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ROWS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    TOTAL_SIZE_FIELD_NUMBER: _builtins.int
+    ATTRIBUTION_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """For the next page. Empty on the last."""
+    total_size: _builtins.int
+    """How many there are now, over all pages. Exact."""
+    @_builtins.property
+    def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___ListImportRowsResponse.Row]:
+        """In the order of the file."""
+
+    @_builtins.property
+    def attribution(self) -> _movie_pb2.Attribution:
+        """Notices to show."""
+
+    def __init__(
+        self,
+        *,
+        rows: _abc.Iterable[Global___ListImportRowsResponse.Row] | None = ...,
+        next_page_token: _builtins.str = ...,
+        total_size: _builtins.int = ...,
+        attribution: _movie_pb2.Attribution | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attribution", b"attribution"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribution", b"attribution", "next_page_token", b"next_page_token", "rows", b"rows", "total_size", b"total_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListImportRowsResponse: _TypeAlias = ListImportRowsResponse  # noqa: Y015
+
+@_typing.final
+class SettleImportRequest(_message.Message):
+    """Decides about unsettled lines."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMPORT_ID_FIELD_NUMBER: _builtins.int
+    CHOICES_FIELD_NUMBER: _builtins.int
+    import_id: _builtins.str
+    """Which import."""
+    @_builtins.property
+    def choices(self) -> _containers.RepeatedCompositeFieldContainer[_backlog_pb2.ImportChoice]:
+        """1 to 50 choices, each row once."""
+
+    def __init__(
+        self,
+        *,
+        import_id: _builtins.str = ...,
+        choices: _abc.Iterable[_backlog_pb2.ImportChoice] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["choices", b"choices", "import_id", b"import_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SettleImportRequest: _TypeAlias = SettleImportRequest  # noqa: Y015
+
+@_typing.final
+class SettleImportResponse(_message.Message):
+    """What was done."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def job(self) -> _backlog_pb2.ImportJob:
+        """The job as it is now."""
+
+    def __init__(
+        self,
+        *,
+        job: _backlog_pb2.ImportJob | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SettleImportResponse: _TypeAlias = SettleImportResponse  # noqa: Y015
 
 @_typing.final
 class ExportBacklogRequest(_message.Message):
@@ -938,7 +1158,11 @@ class ExportBacklogRequest(_message.Message):
         FORMAT_JSON: ExportBacklogRequest._Format.ValueType  # 1
         """Everything we keep, as JSON; ImportBacklog takes it."""
         FORMAT_LETTERBOXD_CSV: ExportBacklogRequest._Format.ValueType  # 2
-        """The CSV that Letterboxd's importer takes."""
+        """The CSV that Letterboxd's importer takes: tmdbID, Title, Year, Rating, WatchedDate, Tags, Review. A cell that a
+        spreadsheet would run as a formula has an apostrophe in front, which ImportBacklog takes away again. Letterboxd's
+        importer of films takes every line for watched: give it the watched ones (`status`), and the rest to its importer
+        of watchlists.
+        """
 
     class Format(_Format, metaclass=_FormatEnumTypeWrapper):
         """The file's format."""
@@ -948,19 +1172,27 @@ class ExportBacklogRequest(_message.Message):
     FORMAT_JSON: ExportBacklogRequest.Format.ValueType  # 1
     """Everything we keep, as JSON; ImportBacklog takes it."""
     FORMAT_LETTERBOXD_CSV: ExportBacklogRequest.Format.ValueType  # 2
-    """The CSV that Letterboxd's importer takes."""
+    """The CSV that Letterboxd's importer takes: tmdbID, Title, Year, Rating, WatchedDate, Tags, Review. A cell that a
+    spreadsheet would run as a formula has an apostrophe in front, which ImportBacklog takes away again. Letterboxd's
+    importer of films takes every line for watched: give it the watched ones (`status`), and the rest to its importer
+    of watchlists.
+    """
 
     FORMAT_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
     format: Global___ExportBacklogRequest.Format.ValueType
     """The file's format."""
+    status: _backlog_pb2.EntryStatus.ValueType
+    """Only entries with this status. Unspecified means all."""
     def __init__(
         self,
         *,
         format: Global___ExportBacklogRequest.Format.ValueType = ...,
+        status: _backlog_pb2.EntryStatus.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["format", b"format"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -989,6 +1221,56 @@ class ExportBacklogResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ExportBacklogResponse: _TypeAlias = ExportBacklogResponse  # noqa: Y015
+
+@_typing.final
+class DownloadBacklogRequest(_message.Message):
+    """Asks for the backlog as a file of any length."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FORMAT_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    format: Global___ExportBacklogRequest.Format.ValueType
+    """The file's format. Unspecified means FORMAT_JSON."""
+    status: _backlog_pb2.EntryStatus.ValueType
+    """Only entries with this status. Unspecified means all."""
+    def __init__(
+        self,
+        *,
+        format: Global___ExportBacklogRequest.Format.ValueType = ...,
+        status: _backlog_pb2.EntryStatus.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DownloadBacklogRequest: _TypeAlias = DownloadBacklogRequest  # noqa: Y015
+
+@_typing.final
+class DownloadBacklogResponse(_message.Message):
+    """A piece of the file."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def file(self) -> _httpbody_pb2.HttpBody:
+        """The next piece; the content type stands in the first."""
+
+    def __init__(
+        self,
+        *,
+        file: _httpbody_pb2.HttpBody | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["file", b"file"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file", b"file"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DownloadBacklogResponse: _TypeAlias = DownloadBacklogResponse  # noqa: Y015
 
 @_typing.final
 class GetBacklogStatsRequest(_message.Message):
@@ -1032,6 +1314,47 @@ class GetBacklogStatsResponse(_message.Message):
 Global___GetBacklogStatsResponse: _TypeAlias = GetBacklogStatsResponse  # noqa: Y015
 
 @_typing.final
+class GetBacklogStatsChartRequest(_message.Message):
+    """Asks for the backlog in numbers, as a picture."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetBacklogStatsChartRequest: _TypeAlias = GetBacklogStatsChartRequest  # noqa: Y015
+
+@_typing.final
+class GetBacklogStatsChartResponse(_message.Message):
+    """The backlog in numbers, as a picture."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHART_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def chart(self) -> _httpbody_pb2.HttpBody:
+        """The picture, `image/svg+xml`."""
+
+    def __init__(
+        self,
+        *,
+        chart: _httpbody_pb2.HttpBody | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chart", b"chart"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chart", b"chart"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetBacklogStatsChartResponse: _TypeAlias = GetBacklogStatsChartResponse  # noqa: Y015
+
+@_typing.final
 class ListMovieNightsRequest(_message.Message):
     """Asks for movie nights."""
 
@@ -1065,27 +1388,97 @@ class MovieNight(_message.Message):
 
     MATCH_FIELD_NUMBER: _builtins.int
     MOVIE_FIELD_NUMBER: _builtins.int
+    MOVIE_MISSING_FIELD_NUMBER: _builtins.int
+    movie_missing: _movie_pb2.MissingMovie.Cause.ValueType
+    """Why the film's data cannot be shown now. CAUSE_UNSPECIFIED when it can."""
     @_builtins.property
     def match(self) -> _backlog_pb2.Match:
-        """The match."""
+        """The match. Of the participants' user ids only the caller's own is there."""
 
     @_builtins.property
     def movie(self) -> _movie_pb2.Movie:
-        """The film. Absent when its data cannot be had now."""
+        """The film. Absent when `movie_missing` says why."""
 
     def __init__(
         self,
         *,
         match: _backlog_pb2.Match | None = ...,
         movie: _movie_pb2.Movie | None = ...,
+        movie_missing: _movie_pb2.MissingMovie.Cause.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["match", b"match", "movie", b"movie"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["match", b"match", "movie", b"movie"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["match", b"match", "movie", b"movie", "movie_missing", b"movie_missing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MovieNight: _TypeAlias = MovieNight  # noqa: Y015
+
+@_typing.final
+class MarkMovieNightWatchedRequest(_message.Message):
+    """Says that the film of a movie night was watched."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GAME_ID_FIELD_NUMBER: _builtins.int
+    MOVIE_ID_FIELD_NUMBER: _builtins.int
+    WATCH_TIME_FIELD_NUMBER: _builtins.int
+    game_id: _builtins.str
+    """The match's game id."""
+    movie_id: _builtins.int
+    """TMDB's id of the film, at least 1."""
+    @_builtins.property
+    def watch_time(self) -> _timestamp_pb2.Timestamp:
+        """When they watched it, not in the future. Left out: now."""
+
+    def __init__(
+        self,
+        *,
+        game_id: _builtins.str = ...,
+        movie_id: _builtins.int = ...,
+        watch_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["watch_time", b"watch_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["game_id", b"game_id", "movie_id", b"movie_id", "watch_time", b"watch_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MarkMovieNightWatchedRequest: _TypeAlias = MarkMovieNightWatchedRequest  # noqa: Y015
+
+@_typing.final
+class MarkMovieNightWatchedResponse(_message.Message):
+    """What was done."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MATCH_FIELD_NUMBER: _builtins.int
+    ENTRY_FIELD_NUMBER: _builtins.int
+    MOVED_FIELD_NUMBER: _builtins.int
+    moved: _builtins.int
+    """How many people's entries were moved or added just now."""
+    @_builtins.property
+    def match(self) -> _backlog_pb2.Match:
+        """The match as it is now. Of the participants' user ids only the caller's own is there."""
+
+    @_builtins.property
+    def entry(self) -> _backlog_pb2.Entry:
+        """The caller's entry as it is now. Absent when they have removed it since it was moved."""
+
+    def __init__(
+        self,
+        *,
+        match: _backlog_pb2.Match | None = ...,
+        entry: _backlog_pb2.Entry | None = ...,
+        moved: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "match", b"match"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "match", b"match", "moved", b"moved"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MarkMovieNightWatchedResponse: _TypeAlias = MarkMovieNightWatchedResponse  # noqa: Y015
 
 @_typing.final
 class ListMovieNightsResponse(_message.Message):

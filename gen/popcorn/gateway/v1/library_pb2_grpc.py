@@ -95,20 +95,50 @@ class LibraryServiceStub:
                 request_serializer=popcorn_dot_gateway_dot_v1_dot_library__pb2.ImportBacklogRequest.SerializeToString,
                 response_deserializer=popcorn_dot_gateway_dot_v1_dot_library__pb2.ImportBacklogResponse.FromString,
                 _registered_method=True)
+        self.GetImport = channel.unary_unary(
+                '/popcorn.gateway.v1.LibraryService/GetImport',
+                request_serializer=popcorn_dot_gateway_dot_v1_dot_library__pb2.GetImportRequest.SerializeToString,
+                response_deserializer=popcorn_dot_gateway_dot_v1_dot_library__pb2.GetImportResponse.FromString,
+                _registered_method=True)
+        self.ListImportRows = channel.unary_unary(
+                '/popcorn.gateway.v1.LibraryService/ListImportRows',
+                request_serializer=popcorn_dot_gateway_dot_v1_dot_library__pb2.ListImportRowsRequest.SerializeToString,
+                response_deserializer=popcorn_dot_gateway_dot_v1_dot_library__pb2.ListImportRowsResponse.FromString,
+                _registered_method=True)
+        self.SettleImport = channel.unary_unary(
+                '/popcorn.gateway.v1.LibraryService/SettleImport',
+                request_serializer=popcorn_dot_gateway_dot_v1_dot_library__pb2.SettleImportRequest.SerializeToString,
+                response_deserializer=popcorn_dot_gateway_dot_v1_dot_library__pb2.SettleImportResponse.FromString,
+                _registered_method=True)
         self.ExportBacklog = channel.unary_unary(
                 '/popcorn.gateway.v1.LibraryService/ExportBacklog',
                 request_serializer=popcorn_dot_gateway_dot_v1_dot_library__pb2.ExportBacklogRequest.SerializeToString,
                 response_deserializer=popcorn_dot_gateway_dot_v1_dot_library__pb2.ExportBacklogResponse.FromString,
+                _registered_method=True)
+        self.DownloadBacklog = channel.unary_stream(
+                '/popcorn.gateway.v1.LibraryService/DownloadBacklog',
+                request_serializer=popcorn_dot_gateway_dot_v1_dot_library__pb2.DownloadBacklogRequest.SerializeToString,
+                response_deserializer=popcorn_dot_gateway_dot_v1_dot_library__pb2.DownloadBacklogResponse.FromString,
                 _registered_method=True)
         self.GetBacklogStats = channel.unary_unary(
                 '/popcorn.gateway.v1.LibraryService/GetBacklogStats',
                 request_serializer=popcorn_dot_gateway_dot_v1_dot_library__pb2.GetBacklogStatsRequest.SerializeToString,
                 response_deserializer=popcorn_dot_gateway_dot_v1_dot_library__pb2.GetBacklogStatsResponse.FromString,
                 _registered_method=True)
+        self.GetBacklogStatsChart = channel.unary_unary(
+                '/popcorn.gateway.v1.LibraryService/GetBacklogStatsChart',
+                request_serializer=popcorn_dot_gateway_dot_v1_dot_library__pb2.GetBacklogStatsChartRequest.SerializeToString,
+                response_deserializer=popcorn_dot_gateway_dot_v1_dot_library__pb2.GetBacklogStatsChartResponse.FromString,
+                _registered_method=True)
         self.ListMovieNights = channel.unary_unary(
                 '/popcorn.gateway.v1.LibraryService/ListMovieNights',
                 request_serializer=popcorn_dot_gateway_dot_v1_dot_library__pb2.ListMovieNightsRequest.SerializeToString,
                 response_deserializer=popcorn_dot_gateway_dot_v1_dot_library__pb2.ListMovieNightsResponse.FromString,
+                _registered_method=True)
+        self.MarkMovieNightWatched = channel.unary_unary(
+                '/popcorn.gateway.v1.LibraryService/MarkMovieNightWatched',
+                request_serializer=popcorn_dot_gateway_dot_v1_dot_library__pb2.MarkMovieNightWatchedRequest.SerializeToString,
+                response_deserializer=popcorn_dot_gateway_dot_v1_dot_library__pb2.MarkMovieNightWatchedResponse.FromString,
                 _registered_method=True)
 
 
@@ -197,15 +227,58 @@ class LibraryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ImportBacklog(self, request_iterator, context):
-        """Takes in a list from Letterboxd, IMDb, Trakt, TMDB, or from our own export. Over gRPC the file comes in pieces, over
-        REST as the body. What could not be matched comes back as a list to settle by hand.
+        """Takes in a list from Letterboxd (watchlist, watched, ratings, diary, reviews, or its whole zip archive), IMDb (CSV),
+        Trakt (JSON), TMDB (CSV), or from our own export. Over gRPC the file comes in pieces, over REST as the body, whatever
+        its content type says; what it is is recognised by its content. A job works through it, and this waits for it for up
+        to 5 seconds: `job.state` says whether it was done by then, GetImport how it goes on. What could not be matched
+        becomes a list to settle by hand, see ListImportRows. What an import does to entries that are there stands at
+        popcorn.backlog.v1.ImportJob. Importing a file twice changes nothing the second time.
+
+        INVALID_ARGUMENT for a file above 32 MiB, or 64 MiB unpacked (FILE_TOO_LARGE), with more than 50,000 lines
+        (TOO_MANY_ROWS), of an unknown format (UNKNOWN_FORMAT), or a zip archive that cannot be read (UNREADABLE_ARCHIVE);
+        RESOURCE_EXHAUSTED (TOO_MANY_IMPORTS) when three others are not done, or when too many people hand in files at this
+        moment (TOO_MANY_UPLOADS).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetImport(self, request, context):
+        """How far an import is. NOT_FOUND (IMPORT_NOT_FOUND) for one that is not the caller's, or older than 30 days.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListImportRows(self, request, context):
+        """The lines of an import that need the caller's attention: those to settle, with films they could be about, or those
+        that nothing could be made of. NOT_FOUND (IMPORT_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SettleImport(self, request, context):
+        """Says which films unsettled lines are about, or that they shall be left out: all choices count, or none. Choosing the
+        same twice is fine. NOT_FOUND (IMPORT_NOT_FOUND, IMPORT_ROW_NOT_FOUND, MOVIE_NOT_FOUND); FAILED_PRECONDITION
+        (IMPORT_ROW_SETTLED) for a line about which was decided differently, and for a dry run (IMPORT_IS_DRY_RUN).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ExportBacklog(self, request, context):
-        """The caller's whole backlog as a file.
+        """The caller's whole backlog as a file in one message: what fits into 3 MiB, some 12,000 entries. FAILED_PRECONDITION
+        (EXPORT_TOO_LARGE) beyond it; DownloadBacklog gives the same file of any length.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DownloadBacklog(self, request, context):
+        """The caller's whole backlog as a file: over gRPC in pieces, over REST as the body, to save under the name that
+        `Content-Disposition` gives. It begins to come once all of it is there. FAILED_PRECONDITION (EXPORT_TOO_LARGE) above
+        64 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -218,8 +291,26 @@ class LibraryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetBacklogStatsChart(self, request, context):
+        """The caller's backlog in numbers, as a picture to show or to share: SVG, with genres named in the caller's language. It
+        holds no script and loads nothing, and follows the light or dark of where it is shown. Without film data
+        (movie_svc is away) it is UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListMovieNights(self, request, context):
         """What was matched, when, with whom. The latest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MarkMovieNightWatched(self, request, context):
+        """"We watched it": moves the film to ENTRY_STATUS_WATCHED in the backlogs of all who were there and have an account.
+        What they had written down (rating, note, tags) stays, and who has watched it before keeps their entry as it is.
+        Saying it again changes nothing. NOT_FOUND (MOVIE_NIGHT_NOT_FOUND) unless the caller was there.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -288,20 +379,50 @@ def add_LibraryServiceServicer_to_server(servicer, server):
                     request_deserializer=popcorn_dot_gateway_dot_v1_dot_library__pb2.ImportBacklogRequest.FromString,
                     response_serializer=popcorn_dot_gateway_dot_v1_dot_library__pb2.ImportBacklogResponse.SerializeToString,
             ),
+            'GetImport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetImport,
+                    request_deserializer=popcorn_dot_gateway_dot_v1_dot_library__pb2.GetImportRequest.FromString,
+                    response_serializer=popcorn_dot_gateway_dot_v1_dot_library__pb2.GetImportResponse.SerializeToString,
+            ),
+            'ListImportRows': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListImportRows,
+                    request_deserializer=popcorn_dot_gateway_dot_v1_dot_library__pb2.ListImportRowsRequest.FromString,
+                    response_serializer=popcorn_dot_gateway_dot_v1_dot_library__pb2.ListImportRowsResponse.SerializeToString,
+            ),
+            'SettleImport': grpc.unary_unary_rpc_method_handler(
+                    servicer.SettleImport,
+                    request_deserializer=popcorn_dot_gateway_dot_v1_dot_library__pb2.SettleImportRequest.FromString,
+                    response_serializer=popcorn_dot_gateway_dot_v1_dot_library__pb2.SettleImportResponse.SerializeToString,
+            ),
             'ExportBacklog': grpc.unary_unary_rpc_method_handler(
                     servicer.ExportBacklog,
                     request_deserializer=popcorn_dot_gateway_dot_v1_dot_library__pb2.ExportBacklogRequest.FromString,
                     response_serializer=popcorn_dot_gateway_dot_v1_dot_library__pb2.ExportBacklogResponse.SerializeToString,
+            ),
+            'DownloadBacklog': grpc.unary_stream_rpc_method_handler(
+                    servicer.DownloadBacklog,
+                    request_deserializer=popcorn_dot_gateway_dot_v1_dot_library__pb2.DownloadBacklogRequest.FromString,
+                    response_serializer=popcorn_dot_gateway_dot_v1_dot_library__pb2.DownloadBacklogResponse.SerializeToString,
             ),
             'GetBacklogStats': grpc.unary_unary_rpc_method_handler(
                     servicer.GetBacklogStats,
                     request_deserializer=popcorn_dot_gateway_dot_v1_dot_library__pb2.GetBacklogStatsRequest.FromString,
                     response_serializer=popcorn_dot_gateway_dot_v1_dot_library__pb2.GetBacklogStatsResponse.SerializeToString,
             ),
+            'GetBacklogStatsChart': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetBacklogStatsChart,
+                    request_deserializer=popcorn_dot_gateway_dot_v1_dot_library__pb2.GetBacklogStatsChartRequest.FromString,
+                    response_serializer=popcorn_dot_gateway_dot_v1_dot_library__pb2.GetBacklogStatsChartResponse.SerializeToString,
+            ),
             'ListMovieNights': grpc.unary_unary_rpc_method_handler(
                     servicer.ListMovieNights,
                     request_deserializer=popcorn_dot_gateway_dot_v1_dot_library__pb2.ListMovieNightsRequest.FromString,
                     response_serializer=popcorn_dot_gateway_dot_v1_dot_library__pb2.ListMovieNightsResponse.SerializeToString,
+            ),
+            'MarkMovieNightWatched': grpc.unary_unary_rpc_method_handler(
+                    servicer.MarkMovieNightWatched,
+                    request_deserializer=popcorn_dot_gateway_dot_v1_dot_library__pb2.MarkMovieNightWatchedRequest.FromString,
+                    response_serializer=popcorn_dot_gateway_dot_v1_dot_library__pb2.MarkMovieNightWatchedResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -640,6 +761,87 @@ class LibraryService:
             _registered_method=True)
 
     @staticmethod
+    def GetImport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/popcorn.gateway.v1.LibraryService/GetImport',
+            popcorn_dot_gateway_dot_v1_dot_library__pb2.GetImportRequest.SerializeToString,
+            popcorn_dot_gateway_dot_v1_dot_library__pb2.GetImportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListImportRows(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/popcorn.gateway.v1.LibraryService/ListImportRows',
+            popcorn_dot_gateway_dot_v1_dot_library__pb2.ListImportRowsRequest.SerializeToString,
+            popcorn_dot_gateway_dot_v1_dot_library__pb2.ListImportRowsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SettleImport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/popcorn.gateway.v1.LibraryService/SettleImport',
+            popcorn_dot_gateway_dot_v1_dot_library__pb2.SettleImportRequest.SerializeToString,
+            popcorn_dot_gateway_dot_v1_dot_library__pb2.SettleImportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ExportBacklog(request,
             target,
             options=(),
@@ -656,6 +858,33 @@ class LibraryService:
             '/popcorn.gateway.v1.LibraryService/ExportBacklog',
             popcorn_dot_gateway_dot_v1_dot_library__pb2.ExportBacklogRequest.SerializeToString,
             popcorn_dot_gateway_dot_v1_dot_library__pb2.ExportBacklogResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DownloadBacklog(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/popcorn.gateway.v1.LibraryService/DownloadBacklog',
+            popcorn_dot_gateway_dot_v1_dot_library__pb2.DownloadBacklogRequest.SerializeToString,
+            popcorn_dot_gateway_dot_v1_dot_library__pb2.DownloadBacklogResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -694,6 +923,33 @@ class LibraryService:
             _registered_method=True)
 
     @staticmethod
+    def GetBacklogStatsChart(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/popcorn.gateway.v1.LibraryService/GetBacklogStatsChart',
+            popcorn_dot_gateway_dot_v1_dot_library__pb2.GetBacklogStatsChartRequest.SerializeToString,
+            popcorn_dot_gateway_dot_v1_dot_library__pb2.GetBacklogStatsChartResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ListMovieNights(request,
             target,
             options=(),
@@ -710,6 +966,33 @@ class LibraryService:
             '/popcorn.gateway.v1.LibraryService/ListMovieNights',
             popcorn_dot_gateway_dot_v1_dot_library__pb2.ListMovieNightsRequest.SerializeToString,
             popcorn_dot_gateway_dot_v1_dot_library__pb2.ListMovieNightsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MarkMovieNightWatched(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/popcorn.gateway.v1.LibraryService/MarkMovieNightWatched',
+            popcorn_dot_gateway_dot_v1_dot_library__pb2.MarkMovieNightWatchedRequest.SerializeToString,
+            popcorn_dot_gateway_dot_v1_dot_library__pb2.MarkMovieNightWatchedResponse.FromString,
             options,
             channel_credentials,
             insecure,

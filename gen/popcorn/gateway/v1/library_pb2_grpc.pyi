@@ -65,15 +65,52 @@ class LibraryServiceStub:
     RemoveBacklogEntry: _grpc.UnaryUnaryMultiCallable[_library_pb2.RemoveBacklogEntryRequest, _library_pb2.RemoveBacklogEntryResponse]
     """Takes a film out of the caller's backlog. Removing what is not there is fine, and the answer says so."""
     ImportBacklog: _grpc.StreamUnaryMultiCallable[_library_pb2.ImportBacklogRequest, _library_pb2.ImportBacklogResponse]
-    """Takes in a list from Letterboxd, IMDb, Trakt, TMDB, or from our own export. Over gRPC the file comes in pieces, over
-    REST as the body. What could not be matched comes back as a list to settle by hand.
+    """Takes in a list from Letterboxd (watchlist, watched, ratings, diary, reviews, or its whole zip archive), IMDb (CSV),
+    Trakt (JSON), TMDB (CSV), or from our own export. Over gRPC the file comes in pieces, over REST as the body, whatever
+    its content type says; what it is is recognised by its content. A job works through it, and this waits for it for up
+    to 5 seconds: `job.state` says whether it was done by then, GetImport how it goes on. What could not be matched
+    becomes a list to settle by hand, see ListImportRows. What an import does to entries that are there stands at
+    popcorn.backlog.v1.ImportJob. Importing a file twice changes nothing the second time.
+
+    INVALID_ARGUMENT for a file above 32 MiB, or 64 MiB unpacked (FILE_TOO_LARGE), with more than 50,000 lines
+    (TOO_MANY_ROWS), of an unknown format (UNKNOWN_FORMAT), or a zip archive that cannot be read (UNREADABLE_ARCHIVE);
+    RESOURCE_EXHAUSTED (TOO_MANY_IMPORTS) when three others are not done, or when too many people hand in files at this
+    moment (TOO_MANY_UPLOADS).
+    """
+    GetImport: _grpc.UnaryUnaryMultiCallable[_library_pb2.GetImportRequest, _library_pb2.GetImportResponse]
+    """How far an import is. NOT_FOUND (IMPORT_NOT_FOUND) for one that is not the caller's, or older than 30 days."""
+    ListImportRows: _grpc.UnaryUnaryMultiCallable[_library_pb2.ListImportRowsRequest, _library_pb2.ListImportRowsResponse]
+    """The lines of an import that need the caller's attention: those to settle, with films they could be about, or those
+    that nothing could be made of. NOT_FOUND (IMPORT_NOT_FOUND).
+    """
+    SettleImport: _grpc.UnaryUnaryMultiCallable[_library_pb2.SettleImportRequest, _library_pb2.SettleImportResponse]
+    """Says which films unsettled lines are about, or that they shall be left out: all choices count, or none. Choosing the
+    same twice is fine. NOT_FOUND (IMPORT_NOT_FOUND, IMPORT_ROW_NOT_FOUND, MOVIE_NOT_FOUND); FAILED_PRECONDITION
+    (IMPORT_ROW_SETTLED) for a line about which was decided differently, and for a dry run (IMPORT_IS_DRY_RUN).
     """
     ExportBacklog: _grpc.UnaryUnaryMultiCallable[_library_pb2.ExportBacklogRequest, _library_pb2.ExportBacklogResponse]
-    """The caller's whole backlog as a file."""
+    """The caller's whole backlog as a file in one message: what fits into 3 MiB, some 12,000 entries. FAILED_PRECONDITION
+    (EXPORT_TOO_LARGE) beyond it; DownloadBacklog gives the same file of any length.
+    """
+    DownloadBacklog: _grpc.UnaryStreamMultiCallable[_library_pb2.DownloadBacklogRequest, _library_pb2.DownloadBacklogResponse]
+    """The caller's whole backlog as a file: over gRPC in pieces, over REST as the body, to save under the name that
+    `Content-Disposition` gives. It begins to come once all of it is there. FAILED_PRECONDITION (EXPORT_TOO_LARGE) above
+    64 MiB.
+    """
     GetBacklogStats: _grpc.UnaryUnaryMultiCallable[_library_pb2.GetBacklogStatsRequest, _library_pb2.GetBacklogStatsResponse]
     """The caller's backlog in numbers."""
+    GetBacklogStatsChart: _grpc.UnaryUnaryMultiCallable[_library_pb2.GetBacklogStatsChartRequest, _library_pb2.GetBacklogStatsChartResponse]
+    """The caller's backlog in numbers, as a picture to show or to share: SVG, with genres named in the caller's language. It
+    holds no script and loads nothing, and follows the light or dark of where it is shown. Without film data
+    (movie_svc is away) it is UNAVAILABLE.
+    """
     ListMovieNights: _grpc.UnaryUnaryMultiCallable[_library_pb2.ListMovieNightsRequest, _library_pb2.ListMovieNightsResponse]
     """What was matched, when, with whom. The latest first."""
+    MarkMovieNightWatched: _grpc.UnaryUnaryMultiCallable[_library_pb2.MarkMovieNightWatchedRequest, _library_pb2.MarkMovieNightWatchedResponse]
+    """"We watched it": moves the film to ENTRY_STATUS_WATCHED in the backlogs of all who were there and have an account.
+    What they had written down (rating, note, tags) stays, and who has watched it before keeps their entry as it is.
+    Saying it again changes nothing. NOT_FOUND (MOVIE_NIGHT_NOT_FOUND) unless the caller was there.
+    """
 
 @_typing.type_check_only
 class LibraryServiceAsyncStub(LibraryServiceStub):
@@ -108,15 +145,52 @@ class LibraryServiceAsyncStub(LibraryServiceStub):
     RemoveBacklogEntry: _aio.UnaryUnaryMultiCallable[_library_pb2.RemoveBacklogEntryRequest, _library_pb2.RemoveBacklogEntryResponse]  # type: ignore[assignment]
     """Takes a film out of the caller's backlog. Removing what is not there is fine, and the answer says so."""
     ImportBacklog: _aio.StreamUnaryMultiCallable[_library_pb2.ImportBacklogRequest, _library_pb2.ImportBacklogResponse]  # type: ignore[assignment]
-    """Takes in a list from Letterboxd, IMDb, Trakt, TMDB, or from our own export. Over gRPC the file comes in pieces, over
-    REST as the body. What could not be matched comes back as a list to settle by hand.
+    """Takes in a list from Letterboxd (watchlist, watched, ratings, diary, reviews, or its whole zip archive), IMDb (CSV),
+    Trakt (JSON), TMDB (CSV), or from our own export. Over gRPC the file comes in pieces, over REST as the body, whatever
+    its content type says; what it is is recognised by its content. A job works through it, and this waits for it for up
+    to 5 seconds: `job.state` says whether it was done by then, GetImport how it goes on. What could not be matched
+    becomes a list to settle by hand, see ListImportRows. What an import does to entries that are there stands at
+    popcorn.backlog.v1.ImportJob. Importing a file twice changes nothing the second time.
+
+    INVALID_ARGUMENT for a file above 32 MiB, or 64 MiB unpacked (FILE_TOO_LARGE), with more than 50,000 lines
+    (TOO_MANY_ROWS), of an unknown format (UNKNOWN_FORMAT), or a zip archive that cannot be read (UNREADABLE_ARCHIVE);
+    RESOURCE_EXHAUSTED (TOO_MANY_IMPORTS) when three others are not done, or when too many people hand in files at this
+    moment (TOO_MANY_UPLOADS).
+    """
+    GetImport: _aio.UnaryUnaryMultiCallable[_library_pb2.GetImportRequest, _library_pb2.GetImportResponse]  # type: ignore[assignment]
+    """How far an import is. NOT_FOUND (IMPORT_NOT_FOUND) for one that is not the caller's, or older than 30 days."""
+    ListImportRows: _aio.UnaryUnaryMultiCallable[_library_pb2.ListImportRowsRequest, _library_pb2.ListImportRowsResponse]  # type: ignore[assignment]
+    """The lines of an import that need the caller's attention: those to settle, with films they could be about, or those
+    that nothing could be made of. NOT_FOUND (IMPORT_NOT_FOUND).
+    """
+    SettleImport: _aio.UnaryUnaryMultiCallable[_library_pb2.SettleImportRequest, _library_pb2.SettleImportResponse]  # type: ignore[assignment]
+    """Says which films unsettled lines are about, or that they shall be left out: all choices count, or none. Choosing the
+    same twice is fine. NOT_FOUND (IMPORT_NOT_FOUND, IMPORT_ROW_NOT_FOUND, MOVIE_NOT_FOUND); FAILED_PRECONDITION
+    (IMPORT_ROW_SETTLED) for a line about which was decided differently, and for a dry run (IMPORT_IS_DRY_RUN).
     """
     ExportBacklog: _aio.UnaryUnaryMultiCallable[_library_pb2.ExportBacklogRequest, _library_pb2.ExportBacklogResponse]  # type: ignore[assignment]
-    """The caller's whole backlog as a file."""
+    """The caller's whole backlog as a file in one message: what fits into 3 MiB, some 12,000 entries. FAILED_PRECONDITION
+    (EXPORT_TOO_LARGE) beyond it; DownloadBacklog gives the same file of any length.
+    """
+    DownloadBacklog: _aio.UnaryStreamMultiCallable[_library_pb2.DownloadBacklogRequest, _library_pb2.DownloadBacklogResponse]  # type: ignore[assignment]
+    """The caller's whole backlog as a file: over gRPC in pieces, over REST as the body, to save under the name that
+    `Content-Disposition` gives. It begins to come once all of it is there. FAILED_PRECONDITION (EXPORT_TOO_LARGE) above
+    64 MiB.
+    """
     GetBacklogStats: _aio.UnaryUnaryMultiCallable[_library_pb2.GetBacklogStatsRequest, _library_pb2.GetBacklogStatsResponse]  # type: ignore[assignment]
     """The caller's backlog in numbers."""
+    GetBacklogStatsChart: _aio.UnaryUnaryMultiCallable[_library_pb2.GetBacklogStatsChartRequest, _library_pb2.GetBacklogStatsChartResponse]  # type: ignore[assignment]
+    """The caller's backlog in numbers, as a picture to show or to share: SVG, with genres named in the caller's language. It
+    holds no script and loads nothing, and follows the light or dark of where it is shown. Without film data
+    (movie_svc is away) it is UNAVAILABLE.
+    """
     ListMovieNights: _aio.UnaryUnaryMultiCallable[_library_pb2.ListMovieNightsRequest, _library_pb2.ListMovieNightsResponse]  # type: ignore[assignment]
     """What was matched, when, with whom. The latest first."""
+    MarkMovieNightWatched: _aio.UnaryUnaryMultiCallable[_library_pb2.MarkMovieNightWatchedRequest, _library_pb2.MarkMovieNightWatchedResponse]  # type: ignore[assignment]
+    """"We watched it": moves the film to ENTRY_STATUS_WATCHED in the backlogs of all who were there and have an account.
+    What they had written down (rating, note, tags) stays, and who has watched it before keeps their entry as it is.
+    Saying it again changes nothing. NOT_FOUND (MOVIE_NIGHT_NOT_FOUND) unless the caller was there.
+    """
 
 class LibraryServiceServicer(metaclass=_abc_1.ABCMeta):
     """Films and the caller's backlog, composed."""
@@ -220,8 +294,46 @@ class LibraryServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_library_pb2.ImportBacklogRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_library_pb2.ImportBacklogResponse, _abc.Awaitable[_library_pb2.ImportBacklogResponse]]:
-        """Takes in a list from Letterboxd, IMDb, Trakt, TMDB, or from our own export. Over gRPC the file comes in pieces, over
-        REST as the body. What could not be matched comes back as a list to settle by hand.
+        """Takes in a list from Letterboxd (watchlist, watched, ratings, diary, reviews, or its whole zip archive), IMDb (CSV),
+        Trakt (JSON), TMDB (CSV), or from our own export. Over gRPC the file comes in pieces, over REST as the body, whatever
+        its content type says; what it is is recognised by its content. A job works through it, and this waits for it for up
+        to 5 seconds: `job.state` says whether it was done by then, GetImport how it goes on. What could not be matched
+        becomes a list to settle by hand, see ListImportRows. What an import does to entries that are there stands at
+        popcorn.backlog.v1.ImportJob. Importing a file twice changes nothing the second time.
+
+        INVALID_ARGUMENT for a file above 32 MiB, or 64 MiB unpacked (FILE_TOO_LARGE), with more than 50,000 lines
+        (TOO_MANY_ROWS), of an unknown format (UNKNOWN_FORMAT), or a zip archive that cannot be read (UNREADABLE_ARCHIVE);
+        RESOURCE_EXHAUSTED (TOO_MANY_IMPORTS) when three others are not done, or when too many people hand in files at this
+        moment (TOO_MANY_UPLOADS).
+        """
+
+    @_abc_1.abstractmethod
+    def GetImport(
+        self,
+        request: _library_pb2.GetImportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_library_pb2.GetImportResponse, _abc.Awaitable[_library_pb2.GetImportResponse]]:
+        """How far an import is. NOT_FOUND (IMPORT_NOT_FOUND) for one that is not the caller's, or older than 30 days."""
+
+    @_abc_1.abstractmethod
+    def ListImportRows(
+        self,
+        request: _library_pb2.ListImportRowsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_library_pb2.ListImportRowsResponse, _abc.Awaitable[_library_pb2.ListImportRowsResponse]]:
+        """The lines of an import that need the caller's attention: those to settle, with films they could be about, or those
+        that nothing could be made of. NOT_FOUND (IMPORT_NOT_FOUND).
+        """
+
+    @_abc_1.abstractmethod
+    def SettleImport(
+        self,
+        request: _library_pb2.SettleImportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_library_pb2.SettleImportResponse, _abc.Awaitable[_library_pb2.SettleImportResponse]]:
+        """Says which films unsettled lines are about, or that they shall be left out: all choices count, or none. Choosing the
+        same twice is fine. NOT_FOUND (IMPORT_NOT_FOUND, IMPORT_ROW_NOT_FOUND, MOVIE_NOT_FOUND); FAILED_PRECONDITION
+        (IMPORT_ROW_SETTLED) for a line about which was decided differently, and for a dry run (IMPORT_IS_DRY_RUN).
         """
 
     @_abc_1.abstractmethod
@@ -230,7 +342,20 @@ class LibraryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _library_pb2.ExportBacklogRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_library_pb2.ExportBacklogResponse, _abc.Awaitable[_library_pb2.ExportBacklogResponse]]:
-        """The caller's whole backlog as a file."""
+        """The caller's whole backlog as a file in one message: what fits into 3 MiB, some 12,000 entries. FAILED_PRECONDITION
+        (EXPORT_TOO_LARGE) beyond it; DownloadBacklog gives the same file of any length.
+        """
+
+    @_abc_1.abstractmethod
+    def DownloadBacklog(
+        self,
+        request: _library_pb2.DownloadBacklogRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_library_pb2.DownloadBacklogResponse], _abc.AsyncIterator[_library_pb2.DownloadBacklogResponse]]:
+        """The caller's whole backlog as a file: over gRPC in pieces, over REST as the body, to save under the name that
+        `Content-Disposition` gives. It begins to come once all of it is there. FAILED_PRECONDITION (EXPORT_TOO_LARGE) above
+        64 MiB.
+        """
 
     @_abc_1.abstractmethod
     def GetBacklogStats(
@@ -241,11 +366,33 @@ class LibraryServiceServicer(metaclass=_abc_1.ABCMeta):
         """The caller's backlog in numbers."""
 
     @_abc_1.abstractmethod
+    def GetBacklogStatsChart(
+        self,
+        request: _library_pb2.GetBacklogStatsChartRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_library_pb2.GetBacklogStatsChartResponse, _abc.Awaitable[_library_pb2.GetBacklogStatsChartResponse]]:
+        """The caller's backlog in numbers, as a picture to show or to share: SVG, with genres named in the caller's language. It
+        holds no script and loads nothing, and follows the light or dark of where it is shown. Without film data
+        (movie_svc is away) it is UNAVAILABLE.
+        """
+
+    @_abc_1.abstractmethod
     def ListMovieNights(
         self,
         request: _library_pb2.ListMovieNightsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_library_pb2.ListMovieNightsResponse, _abc.Awaitable[_library_pb2.ListMovieNightsResponse]]:
         """What was matched, when, with whom. The latest first."""
+
+    @_abc_1.abstractmethod
+    def MarkMovieNightWatched(
+        self,
+        request: _library_pb2.MarkMovieNightWatchedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_library_pb2.MarkMovieNightWatchedResponse, _abc.Awaitable[_library_pb2.MarkMovieNightWatchedResponse]]:
+        """"We watched it": moves the film to ENTRY_STATUS_WATCHED in the backlogs of all who were there and have an account.
+        What they had written down (rating, note, tags) stays, and who has watched it before keeps their entry as it is.
+        Saying it again changes nothing. NOT_FOUND (MOVIE_NIGHT_NOT_FOUND) unless the caller was there.
+        """
 
 def add_LibraryServiceServicer_to_server(servicer: LibraryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
