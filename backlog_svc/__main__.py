@@ -21,8 +21,8 @@ from backlog_svc.servicer import BacklogServicer
 from backlog_svc.settings import BacklogSettings
 from backlog_svc.stats_store import StatsStore
 from backlog_svc.store import EntryStore
-from mesh import logs, tracing
 from backlog_svc.uploads import Uploads
+from mesh import logs, tracing
 from mesh.background import running_in_background
 from mesh.channels import open_channel
 from mesh.clock import Clock, utc_now

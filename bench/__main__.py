@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import accounts, backlog, cpu, films, imports, library, rooms
+from bench import accounts, backlog, cpu, films, imports, library, streams
 from bench.report import Row, table
 from bench.world import World, say
 from dev.processes import StartFailed
@@ -25,7 +25,7 @@ SUBJECTS: Mapping[str, Callable[[World, float], Awaitable[list[Row]]]] = {
     "films": films.measure,
     "imports": imports.measure,
     "library": library.measure,
-    "rooms": rooms.measure,
+    "streams": streams.measure,
     "backlog": backlog.measure,
 }
 

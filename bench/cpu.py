@@ -1,4 +1,4 @@
-"""CPU time of processes, from Linux' /proc (proc(5)), and which core they may use."""
+"""CPU time and memory of processes, from Linux' /proc (proc(5)), and which core they may use."""
 
 from __future__ import annotations
 
@@ -23,6 +23,14 @@ def seconds_of(pid: int) -> float:
                 used[int(entry.name)] = seconds
                 children.setdefault(parent, []).append(int(entry.name))
     return sum(used.get(one, 0.0) for one in _tree(pid, children))
+
+
+def memory_of(pid: int) -> int:
+    """Return the bytes of memory that are a process's own: its proportional set size, without descendants."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) * 1024
+    raise OSError(f"no proportional set size of {pid}")
 
 
 def used_between(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:

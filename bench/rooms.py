@@ -1,162 +1,210 @@
-"""Swipes over `Play`: rooms of four, every swipe acknowledged and fanned out to all, beside an empty echo."""
+"""`python -m bench.rooms`: how many swipes it takes friends to find a film that all of them like.
+
+People with tastes (bench/tastes.py) play whole rooms to the first match. `--rooms` of each size are played
+through the public API of a whole mesh: friends sign in, join, pick the films, and swipe in turns the one card
+that GetDeck deals them. The server is given the films' public ratings and nothing else. Many more rooms are
+played with the same code (game_svc/rules.py, deck.py) and no server, beside other orders; all of it is drawn.
+
+python -m bench.rooms --rooms 250 --loop 3000 --picture docs/few-swipes.svg
+"""
 
 from __future__ import annotations
 
-import itertools
+import argparse
+import asyncio
 import random
-import time
-from asyncio import gather
-from collections.abc import Callable, Sequence
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 from uuid import uuid4
 
 import grpc
+import httpx
 
-from bench import cpu, load
-from bench.report import Row
-from bench.world import Person, World, say
+from bench import orders, tastes
+from bench.catalogue import Served
+from bench.distributions import Curve, Panel, drawn
+from bench.tastes import Room
+from bench.world import Person, say, sign_in, without_limits
+from dev.mesh import Mesh
+from dev.processes import StartFailed
 from popcorn.game.v1 import game_pb2, game_pb2_grpc
 
-ROOMS = 10
-SEATS = 4
-AHEAD = 5
-"""How many swipes a player sends without waiting for the answer to the first: as many as there are cards."""
+SIZES: Final = (2, 4, 6)
+"""How many friends sit in a room."""
 
-LIKES = 0.3
-"""How often a player likes a film: now and then all four do."""
+AT_A_TIME: Final = 4
+"""How many rooms are played at the same time."""
 
-_CHANNELS = 8
+PICKS_AT_A_TIME: Final = 4
+
+_PATIENCE_SECONDS: Final = 20.0
+_PAUSES_SECONDS: Final = (0.5, 1.0, 2.0, 4.0)
+
+Counts = Mapping[str, Sequence[int]]
+"""Swipes to the first match, one number a room, by what dealt the cards."""
 
 
-async def measure(world: World, seconds: float) -> list[Row]:
-    """Measure the mesh and the echo."""
-    group = f"Play: {ROOMS} rooms of {SEATS}, each swipe acknowledged and fanned out"
-    say(f"  {group}: gathering ...")
-    people = await world.people(ROOMS * SEATS)
+class Visitors:
+    """Play rooms through the public API."""
+
+    def __init__(self, mesh: Mesh, channel: grpc.aio.Channel, http: httpx.AsyncClient) -> None:
+        """Play in a mesh, over a channel to its edge."""
+        self._mesh = mesh
+        self._http = http
+        # The generated type is that of an interface; over a channel of asyncio its calls are awaited.
+        self._game: Any = game_pb2_grpc.GameServiceStub(channel)
+
+    async def play(self, room: Room) -> int:
+        """Play a room to its first match; return how many turns that took."""
+        people = [await sign_in(self._mesh, self._http) for _ in room.likes]
+        code = await self._gathered(people, room)
+        films = [film.movie_id for film in orders.public(room)]
+        likes = [0] * len(films)
+        for turn in range(1, len(films) + 1):
+            for person, answers in zip(people, room.likes, strict=True):
+                deck = await self._ask(person, "GetDeck", game_pb2.GetDeckRequest(code=code, page_size=1))
+                film = films.index(deck.cards[0].movie_id)
+                await self._swipe(person, code, films[film], liked=answers[film])
+                likes[film] += answers[film]
+                if likes[film] == len(people):
+                    await self._see_match(person, code, films[film])
+                    return turn
+        raise ValueError("there is no match in this room")
+
+    async def _gathered(self, people: Sequence[Person], room: Room) -> str:
+        host, *others = people
+        created = await self._ask(host, "CreateGame", game_pb2.CreateGameRequest())
+        code: str = created.game.code
+        for other in others:
+            await self._ask(other, "JoinGame", game_pb2.JoinGameRequest(code=code))
+        slots = asyncio.Semaphore(PICKS_AT_A_TIME)
+
+        async def pick(movie_id: int) -> None:
+            async with slots:
+                await self._ask(host, "AddPick", game_pb2.AddPickRequest(code=code, movie_id=movie_id))
+
+        await asyncio.gather(*(pick(film.movie_id) for film in orders.public(room)))
+        await self._ask(host, "StartGame", game_pb2.StartGameRequest(code=code))
+        return code
+
+    async def _swipe(self, person: Person, code: str, movie_id: int, *, liked: bool) -> None:
+        verdict = game_pb2.VERDICT_LIKE if liked else game_pb2.VERDICT_PASS
+        swipe = game_pb2.SwipeRequest(code=code, swipe_id=uuid4().hex, movie_id=movie_id, verdict=verdict)
+        await self._ask(person, "Swipe", swipe)
+
+    async def _see_match(self, person: Person, code: str, movie_id: int) -> None:
+        room = await self._ask(person, "GetGame", game_pb2.GetGameRequest(code=code))
+        found = [match.movie_id for match in room.game.matches]
+        if found != [movie_id]:
+            raise RuntimeError(f"everybody likes film {movie_id}, and the matches are {found}")
+
+    async def _ask(self, person: Person, method: str, request: object) -> Any:
+        """Call a method; once more while something is not there, as an app would: a repeated swipe is one."""
+        call = getattr(self._game, method)
+        for pause in _PAUSES_SECONDS:
+            try:
+                return await call(request, metadata=person.metadata, timeout=_PATIENCE_SECONDS)
+            except grpc.aio.AioRpcError as error:
+                if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                    raise
+                await asyncio.sleep(pause)
+        return await call(request, metadata=person.metadata, timeout=_PATIENCE_SECONDS)
+
+
+async def through_the_api(rooms: Sequence[Room], mesh: Mesh) -> list[int]:
+    """Return how many turns each room takes, played through a mesh."""
+    slots = asyncio.Semaphore(AT_A_TIME)
     async with AsyncExitStack() as stack:
+        http = await stack.enter_async_context(httpx.AsyncClient(timeout=_PATIENCE_SECONDS))
+        channel = await stack.enter_async_context(grpc.aio.insecure_channel(mesh.edge_target))
+        visitors = Visitors(mesh, channel, http)
 
-        async def stubs(target: str) -> list[Any]:
-            opened = [await stack.enter_async_context(one) for one in load.channels(target, _CHANNELS)]
-            return [game_pb2_grpc.GameServiceStub(opened[n % _CHANNELS]) for n in range(len(people))]
+        async def played(room: Room) -> int:
+            async with slots:
+                return await visitors.play(room)
 
-        players = await _in_rooms(await stubs(world.mesh.edge_target), people)
-        rows = [await _measured(group, "the mesh", players, seconds, world.pids)]
-        for name, port in (
-            ("empty echo", world.empty_edge_port),
-            ("empty echo, past the edge", world.empty_port),
-        ):
-            echoed = await stubs(f"127.0.0.1:{port}")
-            players = [
-                _Player(stub, person, "", itertools.count(1))
-                for stub, person in zip(echoed, people, strict=True)
-            ]
-            rows.append(
-                await _measured(
-                    group, name, players, seconds, world.empty_pids, is_limit=name == "empty echo"
-                )
-            )
-    return rows
+        return list(await asyncio.gather(*map(played, rooms)))
 
 
-async def _in_rooms(stubs: Sequence[Any], people: Sequence[Person]) -> list[_Player]:
-    """Seat everybody in rooms of their own kind, and start the games."""
-    settings = game_pb2.GameSettings(deck_sources=[game_pb2.DECK_SOURCE_TRENDING], max_movies=500)
-    players: list[_Player] = []
-    for first in range(0, len(people), SEATS):
-        host, party = people[first], range(first, first + SEATS)
-        request = game_pb2.CreateGameRequest(settings=settings)
-        created = await stubs[first].CreateGame(request, metadata=host.metadata, timeout=20)
-        code = created.game.code
-        for guest in party[1:]:
-            await stubs[guest].JoinGame(
-                game_pb2.JoinGameRequest(code=code), metadata=people[guest].metadata, timeout=20
-            )
-        await stubs[first].StartGame(game_pb2.StartGameRequest(code=code), metadata=host.metadata, timeout=20)
-        players += [_Player(stubs[one], people[one], code, None) for one in party]
-    return players
+def in_the_loop(rooms: Sequence[Room], play: Callable[[Room, orders.Dealer], int]) -> dict[str, list[int]]:
+    """Return how many turns each room takes by each order, played without a server."""
+    counts = {}
+    for name, dealer in orders.ORDERS.items():
+        rng = random.Random(0)
+        counts[name] = [play(room, dealer(room, rng)) for room in rooms]
+    return counts
 
 
-class _Player:
-    """Somebody who swipes every card as soon as it is dealt."""
-
-    def __init__(self, stub: Any, person: Person, code: str, films: itertools.count[int] | None) -> None:
-        """Take a seat.
-
-        Args:
-            stub: Where to play.
-            person: Who.
-            code: The room; empty for an echo.
-            films: What to swipe where no cards are dealt; None where they are.
-        """
-        self._call = stub.Play(metadata=person.metadata)
-        self._code = code
-        self._films = films
-        self._random = random.Random(code)
-        self._sent: dict[str, float] = {}
-        self._swiped: set[int] = set()
-        self._greeted = False
-
-    async def play(self, end: float) -> list[float]:
-        """Swipe until the end, on `time.perf_counter()`'s scale; return how long each answer took."""
-        latencies: list[float] = []
-        if not self._greeted and self._films is None:
-            hello = game_pb2.Hello(code=self._code)
-            await self._call.write(game_pb2.PlayRequest(hello=hello))
-        if self._films is not None and not self._greeted:
-            for _ in range(AHEAD):
-                await self._swipe(next(self._films))
-        self._greeted = True
-        while time.perf_counter() < end:
-            message = await self._call.read()
-            if message is grpc.aio.EOF:
-                raise RuntimeError(f"the stream ended: {await self._call.code()}")
-            now = time.perf_counter()
-            for ack in message.acks:
-                if not ack.seq:
-                    raise RuntimeError(f"a swipe was refused: {ack.refusal.message}")
-                latencies.append(now - self._sent.pop(ack.swipe_id))
-                if self._films is not None:
-                    await self._swipe(next(self._films))
-            for card in message.cards:
-                if card.movie_id not in self._swiped:
-                    await self._swipe(card.movie_id)
-        return latencies
-
-    async def _swipe(self, movie_id: int) -> None:
-        self._swiped.add(movie_id)
-        verdict = game_pb2.VERDICT_LIKE if self._random.random() < LIKES else game_pb2.VERDICT_PASS
-        swipe = game_pb2.PlaySwipe(swipe_id=uuid4().hex, movie_id=movie_id, verdict=verdict)
-        self._sent[swipe.swipe_id] = time.perf_counter()
-        await self._call.write(game_pb2.PlayRequest(swipe=swipe))
-
-    def leave(self) -> None:
-        """Hang up."""
-        self._call.cancel()
+def figures(counts: Sequence[int]) -> str:
+    """Return a median, a 90th percentile (what nine of ten rooms stay below or reach), and a mean."""
+    ordered = sorted(counts)
+    ninetieth = ordered[int(0.9 * len(ordered))]
+    return (
+        f"{statistics.median(ordered):4g} ({ninetieth:2}) {statistics.mean(ordered):6.2f}  {len(ordered):5}"
+    )
 
 
-async def _measured(
-    group: str,
-    name: str,
-    players: Sequence[_Player],
-    seconds: float,
-    pids: Callable[[], dict[str, int]],
-    *,
-    is_limit: bool = False,
-) -> Row:
-    say(f"  {group}: {name} ...")
-    await _all_play(players, load.WARM_UP_SECONDS)
-    before, own = cpu.readings(pids()), time.process_time()
-    started = time.perf_counter()
-    latencies = await _all_play(players, seconds)
-    took = time.perf_counter() - started
-    used = cpu.used_between(before, cpu.readings(pids()))
-    for player in players:
-        player.leave()
-    made = load.Load(len(latencies), took, tuple(sorted(latencies)), time.process_time() - own)
-    return Row(group, name, made, used, is_limit=is_limit)
+def measured(arguments: argparse.Namespace) -> list[Panel]:
+    """Play everything and print what came of it."""
+    panels = []
+    played: dict[int, list[int]] = {}
+    if arguments.rooms:
+        with tempfile.TemporaryDirectory(prefix="popcorn-rooms-") as folder, Served() as catalogue:
+            mesh = Mesh(Path(folder), settings={**without_limits(), **catalogue.settings})
+            try:
+                mesh.start()
+                for players in SIZES:
+                    say(f"{players} friends, {arguments.rooms} rooms through the API ...")
+                    rooms = tastes.rooms_with_a_match(arguments.rooms, players=players, seed=arguments.seed)
+                    played[players] = asyncio.run(through_the_api(rooms, mesh))
+            finally:
+                mesh.stop()
+    print("swipes to the first match: median (90th percentile), mean, rooms")
+    for players in SIZES:
+        say(f"{players} friends, {arguments.loop} rooms in the loop ...")
+        rooms = tastes.rooms_with_a_match(arguments.loop, players=players, seed=arguments.seed)
+        in_turns = in_the_loop(rooms, orders.in_turns)
+        at_once = in_the_loop(rooms, orders.at_once)
+        print(f"{players} friends")
+        if players in played:
+            same = sum(map(int.__eq__, played[players], in_turns["ours"]))
+            print(f"  {'ours, through the API':40} {figures(played[players])}  {same} as in the loop")
+        for name, counts in in_turns.items():
+            print(f"  {name:40} {figures(counts)}")
+        knowing = [orders.knowing_tastes(room, random.Random(number)) for number, room in enumerate(rooms)]
+        print(f"  {'told all tastes, asking whom one wants':40} {figures(knowing)}")
+        for name in ("ours", "best rated first"):
+            print(f"  {name + ', all swiping at once':40} {figures(at_once[name])}")
+        curves = [Curve(name, counts) for name, counts in in_turns.items()]
+        panels.append(Panel(f"{players} friends", curves, played.get(players, [])))
+    return panels
 
 
-async def _all_play(players: Sequence[_Player], seconds: float) -> list[float]:
-    end = time.perf_counter() + seconds
-    return [latency for one in await gather(*(player.play(end) for player in players)) for latency in one]
+def main() -> int:
+    """The command. Returns its exit status."""
+    parser = argparse.ArgumentParser(prog="python -m bench.rooms", description="Count swipes to a match.")
+    parser.add_argument(
+        "--rooms", type=int, default=250, help="rooms of each size through the API; 0 for none"
+    )
+    parser.add_argument("--loop", type=int, default=1000, help="rooms of each size without a server")
+    parser.add_argument("--seed", type=int, default=0, help="the first room's number")
+    parser.add_argument("--picture", type=Path, help="draw the distributions into this file, as SVG")
+    arguments = parser.parse_args()
+    try:
+        panels = measured(arguments)
+    except StartFailed as error:
+        say(str(error))
+        return 1
+    if arguments.picture:
+        arguments.picture.parent.mkdir(parents=True, exist_ok=True)
+        arguments.picture.write_text(drawn(panels))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

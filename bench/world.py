@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -55,11 +57,9 @@ class World:
     """Starts everything; `async with`."""
 
     def __init__(self, folder: Path) -> None:
-        settings = bare_environment() | {f"EDGE_{limit}_PER_MINUTE": "1000000" for limit in _LIMITS}
-        settings |= {f"{limit}_PER_MINUTE": "1000000" for limit in _GATEWAY_LIMITS}
         self._folder = folder
         self._answers = folder / "answers"
-        self.mesh = Mesh(folder / "mesh", settings={**settings, "LOG_LEVEL": "warning"})
+        self.mesh = Mesh(folder / "mesh", settings=without_limits())
         self.empty_port = free_port()
         self.empty_edge_port = free_port()
         self._empty: Process | None = None
@@ -87,6 +87,23 @@ class World:
             if part is not None:
                 await asyncio.to_thread(part.stop)
 
+    @asynccontextmanager
+    async def another_replica(self) -> AsyncIterator[str]:
+        """Start one more game_svc, on the servers' core, and give its target."""
+        target = f"127.0.0.1:{free_port()}"
+        process = Process(
+            "another game_svc",
+            ["taskset", "-c", str(SERVER_CORE), sys.executable, "-m", "game_svc"],
+            log=self._folder / "another.log",
+            environment={**self.mesh.environment, "GAME_LISTEN": target},
+        )
+        await asyncio.to_thread(process.start)
+        try:
+            await asyncio.to_thread(process.wait_until, lambda: serves(target), seconds=30)
+            yield target
+        finally:
+            await asyncio.to_thread(process.stop)
+
     def pids(self) -> dict[str, int]:
         """Return the mesh's running processes by name."""
         found = {}
@@ -107,16 +124,14 @@ class World:
 
     async def people(self, number: int) -> list[Person]:
         """Sign several new people in."""
-        async with httpx.AsyncClient(timeout=20) as http:
-            return [await self._sign_in(http) for _ in range(number)]
+        slots = asyncio.Semaphore(8)
 
-    async def _sign_in(self, http: httpx.AsyncClient) -> Person:
-        asked = {"provider": "google", "subject": uuid4().hex, "name": "Somebody"}
-        id_token = (await http.post(f"{self.mesh.idp_url}/tokens", json=asked)).json()["idToken"]
-        sign_in = {"provider": "PROVIDER_GOOGLE", "idToken": id_token}
-        session = await http.post(f"{self.mesh.edge_url}/v1/auth:signIn", json=sign_in)
-        session.raise_for_status()
-        return Person(session.json()["tokens"]["accessToken"])
+        async def one(http: httpx.AsyncClient) -> Person:
+            async with slots:
+                return await sign_in(self.mesh, http)
+
+        async with httpx.AsyncClient(timeout=20) as http:
+            return list(await asyncio.gather(*(one(http) for _ in range(number))))
 
     async def _fill_backlog(self) -> None:
         async with httpx.AsyncClient(
@@ -165,6 +180,23 @@ class World:
         given["edge_admin_port"] = free_port()
         self._empty_edge = Edge(EdgeSettings(**given), folder=self._folder / "empty-edge")
         self._empty_edge.start()
+
+
+def without_limits() -> dict[str, str]:
+    """Return what a mesh is given that is to be measured: nobody is kept from calling often."""
+    limits = {f"EDGE_{limit}_PER_MINUTE": "1000000" for limit in _LIMITS}
+    limits |= {f"{limit}_PER_MINUTE": "1000000" for limit in _GATEWAY_LIMITS}
+    return {**bare_environment(), **limits, "LOG_LEVEL": "warning"}
+
+
+async def sign_in(mesh: Mesh, http: httpx.AsyncClient) -> Person:
+    """Sign somebody new in."""
+    asked = {"provider": "google", "subject": uuid4().hex, "name": "Somebody"}
+    id_token = (await http.post(f"{mesh.idp_url}/tokens", json=asked)).json()["idToken"]
+    asked = {"provider": "PROVIDER_GOOGLE", "idToken": id_token}
+    session = await http.post(f"{mesh.edge_url}/v1/auth:signIn", json=asked)
+    session.raise_for_status()
+    return Person(session.json()["tokens"]["accessToken"])
 
 
 def say(text: str) -> None:

@@ -33,6 +33,11 @@ class Verdict(StrEnum):
         """Whether it counts towards a match."""
         return self in (Verdict.LIKE, Verdict.SUPERLIKE)
 
+    @property
+    def tells_taste(self) -> bool:
+        """Whether it says what somebody likes: that they have seen a film does not."""
+        return self is not Verdict.SEEN_IT
+
 
 class MatchRule(StrEnum):
     """How many of those present must like a film."""
@@ -53,6 +58,8 @@ class DeckSource(StrEnum):
     """Where films of a deck come from."""
 
     PICKS = "picks"
+    BACKLOGS = "backlogs"
+    DISCOVER = "discover"
     TRENDING = "trending"
 
 
@@ -62,6 +69,26 @@ class EndCause(StrEnum):
     MATCH = "match"
     HOST = "host"
     EMPTY = "empty"
+    DRAW = "draw"
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which films `DeckSource.DISCOVER` takes. All that is set must hold; 0 and empty mean any."""
+
+    genre_ids: tuple[int, ...] = ()
+    """TMDB's genres: films that have all of them."""
+    year_from: int = 0
+    year_to: int = 0
+    max_runtime_minutes: int = 0
+    min_rating: float = 0.0
+    """0 to 10."""
+    provider_ids: tuple[int, ...] = ()
+    """TMDB's providers: films that one of them has in `region`."""
+    region: str = ""
+    """Where `provider_ids` count, ISO 3166-1."""
+    original_language: str = ""
+    """ISO 639-1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +102,9 @@ class Settings:
     deck_sources: tuple[DeckSource, ...] = (DeckSource.PICKS,)
     max_movies: int = 100
     """How many cards at most, 1 to `LARGEST_DECK`."""
+    discover: Filter = Filter()
+    leave_out_watched: bool = False
+    """Whether films that somebody present has watched stay out of the deck."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +114,10 @@ class Film:
     movie_id: int
     rating: float
     """Its public rating, 0 to 10; 0 when nobody has voted. It orders cards that are otherwise equal."""
+    genres: tuple[int, ...] = ()
+    """TMDB's genres, as far as they are known."""
+    appeal: float | None = None
+    """How much the room is expected to like it, in log-odds (`taste.appeals`): known once it is in a deck."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +142,21 @@ class PlayerJoined:
     """How many cards they have swiped: not 0 for somebody who comes back."""
     picked_movies: int
     """How many films all players present have picked now, each counted once."""
+    guest: bool = False
+    """Whether they play without an account: a guest has no backlog."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlayerLeft:
     """Somebody has left. Their swipes stay in the log, and do not count until they come back."""
+
+    player_id: str
+    picked_movies: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlayerRemoved:
+    """The host has taken somebody out, who cannot come back. Their swipes stay in the log, uncounted."""
 
     player_id: str
     picked_movies: int
@@ -130,6 +174,21 @@ class HostChanged:
     """Somebody is host now."""
 
     player_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RoomChanged:
+    """The room has another name, or plays differently."""
+
+    name: str
+    settings: Settings
+
+
+@dataclass(frozen=True, slots=True)
+class DoorChanged:
+    """The door is closed to strangers, or open again."""
+
+    locked: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,10 +232,24 @@ class CardSwiped:
 
 
 @dataclass(frozen=True, slots=True)
+class SwipeUndone:
+    """Somebody took their verdict on a film back: the card is in front of them again."""
+
+    player_id: str
+    movie_id: int
+    swipe_id: str
+    """The swipe that was taken back."""
+    swipes: int
+    """How many cards they have swiped now."""
+
+
+@dataclass(frozen=True, slots=True)
 class MatchFound:
     """Enough of those present like a film."""
 
     movie_id: int
+    present: tuple[str, ...] = ()
+    """Who was there: player ids. Logs from before this was written down have none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +257,30 @@ class MatchWithdrawn:
     """Not enough of those present like it any more."""
 
     movie_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class CardsRanOut:
+    """Everybody present has swiped all cards."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunOffStarted:
+    """The best films are the deck now, and everybody gives their verdicts anew."""
+
+    deck: tuple[Film, ...]
+    round: int
+    """Which round begins: 2 after the first deck, then 3, ..."""
+
+
+@dataclass(frozen=True, slots=True)
+class WinnerDrawn:
+    """Chance has decided. `rules.drawn` gives the same film for the same seed."""
+
+    movie_id: int
+    seed: str
+    among: tuple[int, ...]
+    """The films that were as near to a match as any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,14 +294,21 @@ Event = (
     RoomOpened
     | PlayerJoined
     | PlayerLeft
+    | PlayerRemoved
     | PlayerErased
     | HostChanged
+    | RoomChanged
+    | DoorChanged
     | PickAdded
     | PickRemoved
     | SwipingStarted
     | CardSwiped
+    | SwipeUndone
     | MatchFound
     | MatchWithdrawn
+    | CardsRanOut
+    | RunOffStarted
+    | WinnerDrawn
     | GameEnded
 )
 

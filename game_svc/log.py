@@ -1,10 +1,14 @@
-"""The rooms' logs and seats in Redis. The only file that knows Redis.
+"""The rooms' logs and seats in Redis. The only file that knows what is kept there, under which keys.
 
-A room has three keys, which share a hash tag so that a cluster keeps them together:
+A room has these keys, which share a hash tag so that a cluster keeps them together:
 
     room:{CODE}:log     a stream, one entry an event, ids `SEQ-0`
     room:{CODE}:head    a hash: `epoch`, which game the log belongs to, and `seq`, the number of its last
-    event room:{CODE}:fence   written before a wait for the disk, see `settle`
+                        event
+    room:{CODE}:state   a hash: the state that the events up to a number fold to, see `keep_snapshot`
+    room:{CODE}:fence   written before a wait for the disk, see `settle`
+    room:{CODE}:presence
+                        a sorted set: who is connected through which replica, by the time when that is over
 
 `append` is one script: it compares the head with what the caller has decided upon, and writes all events or
 none. Each append is published on the channel `room:{CODE}`; who misses that finds out at their next look.
@@ -18,23 +22,18 @@ A player has two keys:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
-from typing import Any, Final
+from typing import Final
 
-import redis.asyncio as redis
 import structlog
-from redis.asyncio.client import PubSub
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
 
 from game_svc.events import Event, Numbered
 from game_svc.log_entries import from_entry, to_entry
-from mesh import tracing
-from mesh.errors import Unavailable
+from game_svc.redis_link import RedisLink, Script
+from game_svc.snapshots import SCHEMA, from_snapshot, to_snapshot
+from game_svc.state import State
 
 ROOM_LIFE: Final = timedelta(hours=24)
 """How long a room lives after its last event."""
@@ -42,16 +41,15 @@ ROOM_LIFE: Final = timedelta(hours=24)
 SEAT_LIFE: Final = timedelta(days=30)
 """How long it is remembered where a player sits and sat. A seat in a room that is gone does not count."""
 
-_PATIENCE_SECONDS: Final = 2.0
-_DISK_PATIENCE_MS: Final = 1000
+PRESENCE_LIFE: Final = timedelta(minutes=1)
+"""How long it is remembered who was connected to a room; see `presence.py`."""
+
 _PAGE: Final = 1000
-_LISTEN_SECONDS: Final = 5.0
-_RECONNECT_SECONDS: Final = 0.2
-_IDLE_CHANNEL: Final = "rooms"
+_CAME_OR_WENT: Final = "presence:"
 
 # KEYS: head, log. ARGV: epoch, expected seq, seconds to live, channel, entries...
 # Returns the head's epoch and number as they are afterwards, and whether the entries were written.
-_APPEND: Final = """
+_APPEND: Final = Script("""
 local epoch = redis.call('HGET', KEYS[1], 'epoch') or ''
 local seq = tonumber(redis.call('HGET', KEYS[1], 'seq') or '0')
 if seq ~= tonumber(ARGV[2]) or (seq > 0 and epoch ~= ARGV[1]) then
@@ -64,13 +62,32 @@ end
 redis.call('HSET', KEYS[1], 'epoch', ARGV[1], 'seq', seq)
 redis.call('EXPIRE', KEYS[1], ARGV[3])
 redis.call('EXPIRE', KEYS[2], ARGV[3])
-redis.call('PUBLISH', ARGV[4], seq)
+local published = redis.pcall('SPUBLISH', ARGV[4], ARGV[1] .. ' ' .. seq)
+if type(published) == 'table' and published.err then
+  redis.call('PUBLISH', ARGV[4], ARGV[1] .. ' ' .. seq)
+end
 return {ARGV[1], seq, 1}
-"""
+""")
+
+# KEYS: head, state. ARGV: epoch, seq, schema, seconds to live, snapshot. The latest stays, and none of
+# another game or of before a scrub is taken.
+_KEEP_SNAPSHOT: Final = Script("""
+local head = redis.call('HMGET', KEYS[1], 'epoch', 'scrubbed')
+if head[1] ~= ARGV[1] or tonumber(ARGV[2]) < tonumber(head[2] or '0') then
+  return 0
+end
+local kept = redis.call('HMGET', KEYS[2], 'epoch', 'seq', 'schema')
+if kept[1] == ARGV[1] and kept[3] == ARGV[3] and tonumber(kept[2]) >= tonumber(ARGV[2]) then
+  return 0
+end
+redis.call('HSET', KEYS[2], 'epoch', ARGV[1], 'seq', ARGV[2], 'schema', ARGV[3], 'snapshot', ARGV[5])
+redis.call('EXPIRE', KEYS[2], ARGV[4])
+return 1
+""")
 
 # KEYS: seat, rooms. ARGV: room, now in ms, seconds to live, the seat that may be replaced ('' for none).
 # Returns the seat that is held otherwise, or nothing when it is the caller's now.
-_SIT: Final = """
+_SIT: Final = Script("""
 local held = redis.call('GET', KEYS[1])
 if held and held ~= ARGV[4] and string.match(held, '^[^|]*') ~= ARGV[1] then
   return held
@@ -79,10 +96,16 @@ redis.call('SET', KEYS[1], ARGV[1] .. '|' .. ARGV[2], 'EX', ARGV[3])
 redis.call('SADD', KEYS[2], ARGV[1])
 redis.call('EXPIRE', KEYS[2], ARGV[3])
 return nil
-"""
+""")
 
-# KEYS: log. ARGV: user id. Writes the log anew, its numbers as they were, with nobody where the user was.
-_SCRUB: Final = """
+# KEYS: log, head, state. ARGV: user id. Writes the log anew, its numbers as they were, with nobody where the
+# user was. A snapshot may name them: it goes, and none of before is taken any more.
+_SCRUB: Final = Script("""
+redis.call('DEL', KEYS[3])
+local last = redis.call('HGET', KEYS[2], 'seq')
+if last then
+  redis.call('HSET', KEYS[2], 'scrubbed', last)
+end
 local entries = redis.call('XRANGE', KEYS[1], '-', '+')
 local found = false
 for _, entry in ipairs(entries) do
@@ -106,16 +129,53 @@ for _, entry in ipairs(entries) do
 end
 redis.call('EXPIRE', KEYS[1], life)
 return 1
-"""
+""")
+
+# KEYS: presence. ARGV: channel to tell ('' for nobody), what to say there, seconds to live, then member and
+# milliseconds each.
+# Returns who is connected, each with the milliseconds that this is good for without hearing more.
+_PRESENCE: Final = Script("""
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+for i = 4, #ARGV, 2 do
+  redis.call('ZADD', KEYS[1], now + ARGV[i + 1], ARGV[i])
+end
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+if ARGV[1] ~= '' then
+  local published = redis.pcall('SPUBLISH', ARGV[1], ARGV[2])
+  if type(published) == 'table' and published.err then
+    redis.call('PUBLISH', ARGV[1], ARGV[2])
+  end
+end
+local found = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
+for i = 2, #found, 2 do
+  found[i] = found[i] - now
+end
+return found
+""")
 
 # KEYS: seat. ARGV: room.
-_STAND_UP: Final = """
+_STAND_UP: Final = Script("""
 local held = redis.call('GET', KEYS[1])
 if held and string.match(held, '^[^|]*') == ARGV[1] then
   redis.call('DEL', KEYS[1])
 end
 return nil
-"""
+""")
+
+
+# KEYS: seat, rooms. ARGV: rooms. A room that the player is about to open is their seat already, and stays.
+_FORGET_ROOMS: Final = Script("""
+local held = redis.call('GET', KEYS[1]) or ''
+for i = 1, #ARGV do
+  if string.match(held, '^[^|]*') ~= ARGV[i] then
+    redis.call('SREM', KEYS[2], ARGV[i])
+  end
+end
+return nil
+""")
+
 
 _log = structlog.get_logger("game_svc.log")
 
@@ -147,34 +207,12 @@ class Seat:
 class RoomLogs:
     """All rooms' logs, and who sits where. Every method raises `Unavailable` when Redis does not answer."""
 
-    def __init__(self, url: str) -> None:
-        # No retries by the driver: an append whose answer was lost may have been made; only the rules can
-        # tell.
-        self._redis = redis.Redis.from_url(
-            url,
-            socket_timeout=_PATIENCE_SECONDS,
-            socket_connect_timeout=_PATIENCE_SECONDS,
-            socket_keepalive=True,
-            max_connections=64,
-            health_check_interval=15,
-            retry=Retry(NoBackoff(), 0),
-        )
-        self._append = self._redis.register_script(_APPEND)
-        self._sit = self._redis.register_script(_SIT)
-        self._stand_up = self._redis.register_script(_STAND_UP)
-        self._scrub = self._redis.register_script(_SCRUB)
-        self._settles = True
-        self._answers = True
-        self.failures = 0
-        """How many questions Redis has not answered, since the start."""
-
-    async def close(self) -> None:
-        """Let go of all connections."""
-        await self._redis.aclose()
+    def __init__(self, link: RedisLink) -> None:
+        self._redis = link
 
     async def ping(self) -> None:
         """Return when Redis answers."""
-        await self._ask(self._redis.ping)
+        await self._redis.ping()
 
     async def append(
         self, code: str, *, after: Head, epoch: str, events: Sequence[Event], at: datetime
@@ -184,55 +222,61 @@ class RoomLogs:
         Returns:
             Whether they were appended, and where the log ends now.
         """
-        found, seq, appended = await self._ask(
-            lambda: self._append(
-                keys=[_head(code), _entries(code)],
-                args=[
-                    epoch,
-                    after.seq,
-                    int(ROOM_LIFE.total_seconds()),
-                    _channel(code),
-                    *(to_entry(event, at) for event in events),
-                ],
-            )
+        found, seq, appended = await self._redis.run(
+            _APPEND,
+            [_head(code), _entries(code)],
+            [
+                epoch,
+                after.seq,
+                int(ROOM_LIFE.total_seconds()),
+                _channel(code),
+                *(to_entry(event, at) for event in events),
+            ],
         )
         return bool(appended), Head(_text(found), int(seq))
 
     async def head(self, code: str) -> Head:
         """Return where a room's log ends."""
-        epoch, seq = await self._ask(lambda: self._redis.hmget(_head(code), ["epoch", "seq"]))
+        epoch, seq = await self._redis.ask(_head(code), "HMGET", "epoch", "seq")
         return Head(_text(epoch or b""), int(seq or 0))
 
-    async def read(self, code: str, *, after: int) -> list[Numbered]:
-        """Return the events after a number, in order."""
+    async def keep_snapshot(self, code: str, state: State) -> None:
+        """Keep what the log up to `state.seq` folds to, so that who opens the room need not fold it again.
+
+        Nobody has to: a snapshot that is missing, or of another version, costs time and nothing else.
+        """
+        snapshot = await asyncio.to_thread(to_snapshot, state)  # some ms for a long game
+        life = int(ROOM_LIFE.total_seconds())
+        await self._redis.run(
+            _KEEP_SNAPSHOT, [_head(code), _state(code)], [state.game_id, state.seq, SCHEMA, life, snapshot]
+        )
+
+    async def snapshot(self, code: str, head: Head) -> State | None:
+        """Return the latest snapshot of the log that ends at `head`, if there is one that we can read."""
+        kept = await self._redis.ask(_state(code), "HMGET", "epoch", "seq", "schema", "snapshot")
+        epoch, seq, schema, snapshot = kept
+        if snapshot is None or _text(epoch) != head.epoch or _text(schema) != SCHEMA or int(seq) > head.seq:
+            return None
+        try:
+            return from_snapshot(snapshot)
+        except ValueError:
+            _log.error("log.snapshot_unreadable", code=code, seq=int(seq))
+            return None
+
+    async def read(self, code: str, *, after: int, up_to: int | None = None) -> list[Numbered]:
+        """Return the events after a number, in order, all or up to another number."""
         events: list[Numbered] = []
+        end = "+" if up_to is None else f"{up_to}-0"
         while True:
-            page = await self._ask(partial(self._redis.xrange, _entries(code), f"{after + 1}-0", count=_PAGE))
+            page = await self._redis.ask(_entries(code), "XRANGE", f"{after + 1}-0", end, "COUNT", _PAGE)
             events += [from_entry(int(entry_id.partition(b"-")[0]), entry[b"e"]) for entry_id, entry in page]
             if len(page) < _PAGE:
                 return events
             after = events[-1].seq
 
     async def settle(self, code: str) -> None:
-        """Return when everything that was ever appended to a room is on disk.
-
-        A write of our own followed by WAITAOF on the same connection: the append-only file is one sequence,
-        so once this write is on disk, all before it are. That a server has no append-only file is logged
-        once.
-        """
-        if not self._settles:
-            return
-        try:
-            async with self._redis.pipeline(transaction=False) as pipeline:
-                pipeline.set(_fence(code), "1", ex=ROOM_LIFE)
-                pipeline.execute_command("WAITAOF", 1, 0, _DISK_PATIENCE_MS)
-                _, on_disk = await self._ask(pipeline.execute)
-        except ResponseError as error:
-            self._settles = False
-            _log.warning("log.no_append_only_file", why=str(error))
-            return
-        if int(on_disk[0]) < 1:
-            raise Unavailable("redis")
+        """Return when everything that was ever appended to a room is on disk."""
+        await self._redis.settle(_fence(code))
 
     async def sit_down(
         self, user_id: str, code: str, *, at: datetime, instead_of: Seat | None = None
@@ -248,16 +292,15 @@ class RoomLogs:
         Returns:
             The seat they hold in another room, or None when they sit in this one now.
         """
-        held = await self._ask(
-            lambda: self._sit(
-                keys=[_seat(user_id), _rooms(user_id)],
-                args=[
-                    code,
-                    round(at.timestamp() * 1000),
-                    int(SEAT_LIFE.total_seconds()),
-                    instead_of.value if instead_of else "",
-                ],
-            )
+        held = await self._redis.run(
+            _SIT,
+            [_seat(user_id), _rooms(user_id)],
+            [
+                code,
+                round(at.timestamp() * 1000),
+                int(SEAT_LIFE.total_seconds()),
+                instead_of.value if instead_of else "",
+            ],
         )
         if held is None:
             return None
@@ -266,104 +309,99 @@ class RoomLogs:
 
     async def stand_up(self, user_id: str, code: str) -> None:
         """Free the seat a player holds in a room, if they do."""
-        await self._ask(lambda: self._stand_up(keys=[_seat(user_id)], args=[code]))
+        await self._redis.run(_STAND_UP, [_seat(user_id)], [code])
 
     async def rooms_of(self, user_id: str) -> list[str]:
         """Return the codes of all rooms that a player has sat in; some may be gone."""
-        return sorted(_text(code) for code in await self._ask(lambda: self._redis.smembers(_rooms(user_id))))
+        return sorted(map(_text, await self._redis.ask(_rooms(user_id), "SMEMBERS")))
+
+    async def forget_rooms(self, user_id: str, codes: Sequence[str]) -> None:
+        """Forget that a player has sat in rooms that are gone."""
+        await self._redis.run(_FORGET_ROOMS, [_seat(user_id), _rooms(user_id)], codes)
 
     async def scrub(self, code: str, user_id: str) -> None:
         """Take a user's id and name out of a room's log; events and numbers stay as they are."""
-        await self._ask(lambda: self._scrub(keys=[_entries(code)], args=[user_id]))
+        await self._redis.run(_SCRUB, [_entries(code), _head(code), _state(code)], [user_id])
 
     async def forget_player(self, user_id: str) -> None:
         """Forget where a player sits and sat."""
-        await self._ask(lambda: self._redis.delete(_seat(user_id), _rooms(user_id)))
+        await self._redis.ask(_seat(user_id), "DEL", _rooms(user_id))
 
-    def wakeups(self, heard: Callable[[str], None]) -> Wakeups:
-        """Return what hears of appends to rooms; `heard` is called with a room's code."""
-        return Wakeups(self._redis, heard)
+    async def presence(
+        self, code: str, renewed: Mapping[str, timedelta], *, tell_as: str | None = None
+    ) -> Mapping[str, timedelta]:
+        """Say who is connected to a room here, and return who is anywhere.
 
-    async def _ask(self, question: Callable[[], Any]) -> Any:
-        # What redis ships as types says neither what an answer is nor that it has to be awaited.
-        try:
-            with tracing.span("redis", "call"):
-                async with asyncio.timeout(_PATIENCE_SECONDS):
-                    answer = await question()
-        except ResponseError:
-            raise
-        except (RedisError, OSError, TimeoutError) as error:
-            self.failures += 1
-            if self._answers:  # said once, however many ask until it answers again: health says when
-                _log.warning("log.redis_unavailable", error=type(error).__name__)
-            self._answers = False
-            raise Unavailable("redis") from error
-        self._answers = True
-        return answer
+        Args:
+            code: The room.
+            renewed: Members, and for how long each counts as connected from now on without hearing more.
+            tell_as: In whose name the other replicas are told to look at once; None when there is no need.
+
+        Returns:
+            All members who are connected, and for how long without hearing more.
+        """
+        found = await self._redis.run(
+            _PRESENCE,
+            [_presence(code)],
+            [
+                _channel(code) if tell_as else "",
+                f"{_CAME_OR_WENT}{tell_as}",
+                int(PRESENCE_LIFE.total_seconds()),
+                *(part for member, life in renewed.items() for part in (member, _milliseconds(life))),
+            ],
+        )
+        return {
+            _text(member): timedelta(milliseconds=int(left))
+            for member, left in zip(found[::2], found[1::2], strict=True)
+        }
+
+    def wakeups(
+        self, *, appended: Callable[[str, Head | None], None], came_or_went: Callable[[str, str], None]
+    ) -> RoomWakeups:
+        """Return what hears of rooms. See `redis_link.Wakeups`: it may call without need.
+
+        Args:
+            appended: Called with a room's code, and where its log ends now or None when nobody knows.
+            came_or_went: Called when somebody's presence may have changed, with the room's code and the name
+                in which that is told, or "" when nobody knows.
+        """
+        return RoomWakeups(self._redis, appended, came_or_went)
 
 
-class Wakeups:
-    """Hears of appends, over one connection a process, and connects again when it breaks.
+class RoomWakeups:
+    """Hears of what happens to the rooms one follows."""
 
-    `heard` may be called without need, and is called for every followed room after each break: an append in
-    between would otherwise go unnoticed.
-    """
-
-    def __init__(self, client: redis.Redis, heard: Callable[[str], None]) -> None:
-        self._redis = client
-        self._heard = heard
-        self._codes: set[str] = set()
-        self._subscriber: PubSub | None = None
+    def __init__(
+        self,
+        link: RedisLink,
+        appended: Callable[[str, Head | None], None],
+        came_or_went: Callable[[str, str], None],
+    ) -> None:
+        self._wakeups = link.wakeups(self._hear)
+        self._appended = appended
+        self._came_or_went = came_or_went
 
     async def follow(self, code: str) -> None:
         """Hear of a room's appends from now on."""
-        self._codes.add(code)
-        await self._tell(lambda subscriber: subscriber.subscribe(_channel(code)))
+        await self._wakeups.follow(_channel(code))
 
     async def unfollow(self, code: str) -> None:
         """Hear no more of a room."""
-        self._codes.discard(code)
-        await self._tell(lambda subscriber: subscriber.unsubscribe(_channel(code)))
+        await self._wakeups.unfollow(_channel(code))
 
     async def run(self) -> None:
         """Listen until cancelled."""
-        interrupted = False
-        while True:
-            try:
-                async with self._redis.pubsub() as subscriber:
-                    # There is always one channel: the driver does not listen without any.
-                    await subscriber.subscribe(_IDLE_CHANNEL, *map(_channel, self._codes))
-                    self._subscriber = subscriber
-                    while True:
-                        message = await subscriber.get_message(timeout=_LISTEN_SECONDS)
-                        interrupted = False
-                        if message is not None:
-                            self._hear(message)
-            except (RedisError, OSError, TimeoutError) as error:
-                if not interrupted:
-                    _log.warning("log.wakeups_interrupted", error=type(error).__name__)
-                interrupted = True
-            finally:
-                self._subscriber = None
-            await asyncio.sleep(_RECONNECT_SECONDS)
+        await self._wakeups.run()
 
-    def _hear(self, message: Mapping[str, Any]) -> None:
-        # The confirmation of a subscription counts as well: what was appended before it is not published
-        # again.
-        if message["type"] in ("message", "subscribe"):
-            code = _text(message["channel"]).removeprefix("room:{").removesuffix("}")
-            if code in self._codes:
-                self._heard(code)
-
-    async def _tell(self, order: Callable[[PubSub], Awaitable[Any]]) -> None:
-        if self._subscriber is None:
+    def _hear(self, channel: str, message: str) -> None:
+        code = channel.removeprefix("room:{").removesuffix("}")
+        epoch, _, seq = message.partition(" ")
+        if seq.isdecimal():
+            self._appended(code, Head(epoch, int(seq)))
             return
-        try:
-            async with asyncio.timeout(_PATIENCE_SECONDS):
-                await order(self._subscriber)
-        except (RedisError, OSError, TimeoutError) as error:
-            # `run` finds the connection broken as well, and subscribes to everything on the next one.
-            _log.warning("log.wakeups_interrupted", error=type(error).__name__)
+        if not message.startswith(_CAME_OR_WENT):
+            self._appended(code, None)
+        self._came_or_went(code, message.removeprefix(_CAME_OR_WENT))
 
 
 def _head(code: str) -> str:
@@ -374,8 +412,16 @@ def _entries(code: str) -> str:
     return f"room:{{{code}}}:log"
 
 
+def _state(code: str) -> str:
+    return f"room:{{{code}}}:state"
+
+
 def _fence(code: str) -> str:
     return f"room:{{{code}}}:fence"
+
+
+def _presence(code: str) -> str:
+    return f"room:{{{code}}}:presence"
 
 
 def _channel(code: str) -> str:
@@ -388,6 +434,10 @@ def _seat(user_id: str) -> str:
 
 def _rooms(user_id: str) -> str:
     return f"player:{{{user_id}}}:rooms"
+
+
+def _milliseconds(duration: timedelta) -> int:
+    return round(duration.total_seconds() * 1000)
 
 
 def _text(value: bytes | str) -> str:

@@ -14,11 +14,14 @@ from typing import Any, Final
 
 from game_svc.events import (
     AfterMatch,
+    CardsRanOut,
     CardSwiped,
     DeckSource,
+    DoorChanged,
     EndCause,
     Event,
     Film,
+    Filter,
     GameEnded,
     HostChanged,
     MatchFound,
@@ -30,31 +33,43 @@ from game_svc.events import (
     PlayerErased,
     PlayerJoined,
     PlayerLeft,
+    PlayerRemoved,
+    RoomChanged,
     RoomOpened,
+    RunOffStarted,
     Settings,
+    SwipeUndone,
     SwipingStarted,
     Verdict,
+    WinnerDrawn,
 )
 
 _KINDS: Final[Mapping[str, Callable[..., Event]]] = {
     "opened": RoomOpened,
     "joined": PlayerJoined,
     "left": PlayerLeft,
+    "removed": PlayerRemoved,
     "erased": PlayerErased,
     "host": HostChanged,
+    "changed": RoomChanged,
+    "door": DoorChanged,
     "pick": PickAdded,
     "unpick": PickRemoved,
     "started": SwipingStarted,
     "swiped": CardSwiped,
+    "unswiped": SwipeUndone,
     "match": MatchFound,
     "unmatch": MatchWithdrawn,
+    "no_cards": CardsRanOut,
+    "run_off": RunOffStarted,
+    "drawn": WinnerDrawn,
     "ended": GameEnded,
 }
 _NAMES: Final = {kind: name for name, kind in _KINDS.items()}
 
 
 def _film(value: Mapping[str, Any]) -> Film:
-    return Film(value["movie_id"], value["rating"])
+    return Film(value["movie_id"], value["rating"], tuple(value.get("genres", ())), value.get("appeal"))
 
 
 def _settings(value: Mapping[str, Any]) -> Settings:
@@ -64,7 +79,15 @@ def _settings(value: Mapping[str, Any]) -> Settings:
         after_match=AfterMatch(value["after_match"]),
         deck_sources=_sources(value["deck_sources"]),
         max_movies=value["max_movies"],
+        discover=_filter(value.get("discover", {})),
+        leave_out_watched=value.get("leave_out_watched", False),
     )
+
+
+def _filter(value: Mapping[str, Any]) -> Filter:
+    lists = {name: tuple(value.get(name, ())) for name in ("genre_ids", "provider_ids")}
+    known = {field.name for field in fields(Filter)}
+    return Filter(**{**{name: given for name, given in value.items() if name in known}, **lists})
 
 
 def _sources(value: list[str]) -> tuple[DeckSource, ...]:
@@ -79,13 +102,22 @@ _READERS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "empty_sources": _sources,
     "verdict": Verdict,
     "cause": EndCause,
+    "present": tuple,
+    "among": tuple,
 }
+
+
+_FIELDS: Final = {kind: tuple(field.name for field in fields(kind)) for kind in _NAMES}  # type: ignore[arg-type]
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, default=asdict)
 
 
 def to_entry(event: Event, at: datetime) -> bytes:
     """Return an event as the log keeps it. Times are kept to the millisecond."""
-    entry = {"is": _NAMES[type(event)], "at": round(at.timestamp() * 1000), **asdict(event)}
-    return json.dumps(entry, separators=(",", ":"), ensure_ascii=False).encode()
+    kind = type(event)
+    entry: dict[str, Any] = {"is": _NAMES[kind], "at": round(at.timestamp() * 1000)}
+    for name in _FIELDS[kind]:
+        entry[name] = getattr(event, name)
+    return _ENCODER.encode(entry).encode()
 
 
 def from_entry(seq: int, entry: bytes) -> Numbered:

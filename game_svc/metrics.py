@@ -10,7 +10,7 @@ from typing import Final
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from game_svc.events import CardSwiped, MatchFound, Numbered, RoomOpened, Verdict
-from game_svc.log import RoomLogs
+from game_svc.redis_link import RedisLink
 from game_svc.state import State
 from game_svc.streams import Streams
 from mesh.metrics import Families, histogram
@@ -84,13 +84,13 @@ def of_audience(streams: Streams) -> Families:
     return families
 
 
-def of_redis(logs: RoomLogs) -> Families:
+def of_redis(link: RedisLink) -> Families:
     """Return how Redis answers."""
 
     def families() -> Iterable[Metric]:
         return (
             CounterMetricFamily(
-                "game_redis_failures", "Questions that Redis did not answer in time.", logs.failures
+                "game_redis_failures", "Questions that Redis did not answer in time.", link.failures
             ),
         )
 

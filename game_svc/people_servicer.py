@@ -32,8 +32,16 @@ class PeopleServicer(people_pb2_grpc.PeopleServiceServicer):
         self, request: people_pb2.ExportUserRequest, _context: Context
     ) -> people_pb2.ExportUserResponse:
         """Gives everything that is held about a person."""
-        stays = await self._people.stays(_user_id(request.user_id))
-        data = json_format.ParseDict({"rooms": [_exported(stay) for stay in stays]}, Struct())
+        user_id = _user_id(request.user_id)
+        stays, taste = await self._people.stays(user_id), await self._people.taste(user_id)
+        held = {
+            "rooms": [_exported(stay) for stay in stays],
+            "taste": [
+                {"genreId": genre, "swipes": tally.swiped, "likes": tally.likes}
+                for genre, tally in sorted(taste.items())
+            ],
+        }
+        data = json_format.ParseDict(held, Struct())
         return people_pb2.ExportUserResponse(data=data)
 
 
@@ -46,7 +54,7 @@ def _user_id(text: str) -> str:
 
 def _exported(stay: Stay) -> dict[str, object]:
     """Return somebody's own part in a room, in the JSON of the contract's messages."""
-    own = messages.snapshot(stay.room, stay.player)
+    own = messages.snapshot(stay.room, stay.player, connected=())
     return {
         "code": stay.room.code,
         "name": stay.room.name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 
 
 class GameRefusal(Exception):
@@ -33,6 +34,14 @@ class MovieNotFound(GameRefusal):
     sentence = "There is no film with the id {movie_id}."
 
 
+class PlayerNotFound(GameRefusal):
+    """Nobody in the room has this id."""
+
+    status = "NOT_FOUND"
+    reason = "PLAYER_NOT_FOUND"
+    sentence = "There is no player {player_id} in this room."
+
+
 class AlreadyPlaying(GameRefusal):
     """One room a player at a time."""
 
@@ -54,6 +63,61 @@ class RoomFull(GameRefusal):
 
     reason = "ROOM_FULL"
     sentence = "All {seats} seats of this room are taken."
+
+
+class RoomLocked(GameRefusal):
+    """The host has closed the door to strangers."""
+
+    reason = "ROOM_LOCKED"
+    sentence = "The host has closed this room."
+
+
+class RemovedFromGame(GameRefusal):
+    """The host has taken the caller out, for good."""
+
+    status = "PERMISSION_DENIED"
+    reason = "REMOVED_FROM_GAME"
+    sentence = "The host has taken you out of this room."
+
+
+class HostStays(GameRefusal):
+    """A host who wants to go leaves, and is not removed."""
+
+    reason = "HOST_STAYS"
+    sentence = "The host cannot be removed. Leave the room, or make somebody else host first."
+
+
+class LikesNeededMissing(GameRefusal):
+    """A room that counts likes has to say how many."""
+
+    reason = "LIKES_NEEDED_MISSING"
+    sentence = "With MATCH_RULE_COUNT the room has to say how many likes make a match."
+
+
+class TooManyWrongCodes(GameRefusal):
+    """Somebody tries codes."""
+
+    status = "RESOURCE_EXHAUSTED"
+    reason = "TOO_MANY_WRONG_CODES"
+    sentence = "You have tried {most} codes that led nowhere. Wait a minute, and ask for the right one."
+
+    def __init__(self, *, retry_after: timedelta, **metadata: str) -> None:
+        super().__init__(**metadata)
+        self.retry_after = retry_after
+
+
+class GameNotEnded(GameRefusal):
+    """Results come when the game is over or the cards have run out."""
+
+    reason = "GAME_NOT_ENDED"
+    sentence = "This game goes on. Its results come when it is over, or when everybody has run out of cards."
+
+
+class CardsLeft(GameRefusal):
+    """There is nothing to settle yet."""
+
+    reason = "CARDS_LEFT"
+    sentence = "Somebody still has cards to swipe."
 
 
 class GameStarted(GameRefusal):

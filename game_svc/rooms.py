@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence, Sized
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -20,6 +20,7 @@ import structlog
 
 from game_svc.events import MatchFound, Numbered
 from game_svc.log import Head, RoomLogs
+from game_svc.outbox import Outbox, concerns_archive
 from game_svc.refusals import GameNotFound, GameRefusal
 from game_svc.rules import Command, decide
 from game_svc.state import Player, State, fold
@@ -39,6 +40,16 @@ MOST_TOGETHER: Final = 64
 MOST_RECENT: Final = 2_000
 """How many events a room keeps for streams to catch up with; who is further behind starts from a snapshot."""
 
+LONGEST_PAUSE: Final = timedelta(milliseconds=100)
+"""How long a room waits at most for others to join, on a replica that is very busy."""
+
+SNAPSHOT_EVERY: Final = 250
+"""How many events lie between two snapshots of a room: what opening it has to fold at most."""
+
+_WORTH_IT_SECONDS: Final = 0.001
+_LONGEST_SAMPLE: Final = 0.5
+_BUSY_SECONDS: Final = 0.002
+_LONGEST_BETWEEN_DEALS: Final = 1.0
 _MOST_ATTEMPTS: Final = 50
 
 Appended = Callable[[Sequence[Numbered], State], None]
@@ -56,29 +67,83 @@ class Committed:
     """The room after it."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    command: Command | None
-    """None asks for nothing but the newest state."""
-    answer: asyncio.Future[Committed]
+_Waiting = tuple[Command | None, "asyncio.Future[Committed]"]
+"""A command and its answer; None asks for nothing but the newest state."""
+
+
+class Pace:
+    """How long rooms wait for others to join, before they append what has come.
+
+    The busier this replica, the longer: as long as appending has lately taken, up to `LONGEST_PAUSE`. What
+    arrives together shares the append, and each stream gets what came of it in one message. An idle replica
+    appends within a millisecond and does not wait.
+    """
+
+    def __init__(self) -> None:
+        self._lately = 0.0  # seconds, a moving average
+        self._longest = LONGEST_PAUSE.total_seconds()
+
+    def now(self) -> float:
+        """Return the time that `took` reckons with."""
+        return asyncio.get_running_loop().time()
+
+    def took(self, began: float) -> None:
+        """Take note of an append that began then and has just been made."""
+        self._lately += 0.1 * (min(self.now() - began, _LONGEST_SAMPLE) - self._lately)
+
+    @property
+    def between_deals(self) -> float:
+        """For how many seconds a player who has cards is dealt no others; 0 while there is nothing to do."""
+        return min(10 * self._lately, _LONGEST_BETWEEN_DEALS) if self._lately > _BUSY_SECONDS else 0.0
+
+    async def gather(self, waiting: Sized) -> None:
+        """Wait while more keep coming, as long as it is worth."""
+        pause = self._lately / 2
+        if pause < _WORTH_IT_SECONDS:
+            return
+        end = self.now() + self._longest
+        while True:
+            before = len(waiting)
+            await asyncio.sleep(pause)
+            if len(waiting) == before or before >= MOST_TOGETHER or self.now() >= end:
+                return
 
 
 class Room:
     """One room. Made and found by `Rooms`."""
 
-    def __init__(self, code: str, *, logs: RoomLogs, clock: Clock, appended: Appended) -> None:
+    def __init__(
+        self,
+        code: str,
+        *,
+        logs: RoomLogs,
+        outbox: Outbox,
+        clock: Clock,
+        pace: Pace,
+        owed: Callable[[str], None],
+        appended: Appended,
+    ) -> None:
         self.code = code
         self._nothing = State(code=code)
         self.state = self._nothing
         """The newest state this replica knows."""
         self._recent: deque[Numbered] = deque(maxlen=MOST_RECENT)
         self._logs = logs
+        self._outbox = outbox
         self._clock = clock
         self._appended = appended
+        self.pace = pace
+        """How busy this replica is."""
+        self._owed = owed
         self._waiting: deque[_Waiting] = deque()
         self._worker: asyncio.Task[None] | None = None
+        self._rumoured = False
+        self._rumour: Head | None = None
         self.listeners: set[Callable[[], None]] = set()
-        """Called whenever the state has changed. They must not block. See `Rooms.listening`."""
+        """Called whenever the state or the presence has changed. They must not block. See
+        `Rooms.listening`."""
+        self.connected: frozenset[str] = frozenset()
+        """The ids of the players who are connected, as far as this replica knows; see `presence.py`."""
 
     @property
     def idle(self) -> bool:
@@ -103,10 +168,33 @@ class Room:
         """
         return (await self._enqueue(None)).state
 
-    def look(self) -> None:
-        """Catch up in the background: there may be something new."""
-        if self._worker is None:
-            start_detached(self._look(), name=f"look at room {self.code}")
+    def look(self, rumour: Head | None = None) -> None:
+        """Catch up in the background, unless the log is rumoured to end where we know it to."""
+        if rumour is not None and self._knows(rumour):
+            return
+        self._rumoured, self._rumour = True, rumour
+        self._start()
+
+    async def remember(self, seq: int) -> None:
+        """Have the events after a number at hand, unless that is too many. See `events_after`.
+
+        Raises:
+            Unavailable: Redis does not answer.
+        """
+        state = self.state
+        first = state.seq - len(self._recent)  # the number before the first that is remembered
+        if not max(0, state.seq - MOST_RECENT) <= seq < first:
+            return
+        older = await self._logs.read(self.code, after=seq, up_to=first)
+        unchanged = self.state.game_id == state.game_id and self.state.seq - len(self._recent) == first
+        room_left = len(older) <= MOST_RECENT - len(self._recent)  # a full deque would drop its latest
+        if unchanged and room_left and older and older[0].seq == seq + 1 and older[-1].seq == first:
+            self._recent.extendleft(reversed(older))
+
+    def wake(self) -> None:
+        """Have who listens look at what is new."""
+        for wake in tuple(self.listeners):
+            wake()
 
     def events_after(self, seq: int) -> Sequence[Numbered] | None:
         """Return the events after a number, or None when they are not all remembered."""
@@ -118,37 +206,60 @@ class Room:
     def _enqueue(self, command: Command | None) -> asyncio.Future[Committed]:
         if len(self._waiting) >= MOST_WAITING:
             raise Unavailable("room", timedelta(seconds=1))
-        answer = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(command, answer))
+        answer: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
+        self._waiting.append((command, answer))
+        self._start()
+        return answer
+
+    def _start(self) -> None:
         if self._worker is None:
             # Detached: the room's work must not end with the call that happened to start it.
             self._worker = start_detached(self._work(), name=f"room {self.code}")
-        return answer
-
-    async def _look(self) -> None:
-        try:
-            await self.refresh()
-        except Unavailable:
-            _log.info("room.look_failed", code=self.code)
 
     async def _work(self) -> None:
         try:
-            while self._waiting:
+            while self._waiting or self._rumoured:
+                await self.pace.gather(self._waiting)
+                before = self.state
+                began = self.pace.now()
                 batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), MOST_TOGETHER))]
+                outcomes: Sequence[Committed | Exception]
                 try:
-                    outcomes = await self._commit([waiting.command for waiting in batch])
+                    if self._rumoured:
+                        await self._follow_rumour()
+                    outcomes = await self._commit([command for command, _ in batch]) if batch else []
                 except Exception as error:  # whatever it was belongs to those who wait for it
                     outcomes = [error] * len(batch)
-                for waiting, outcome in zip(batch, outcomes, strict=True):
-                    _answer(waiting.answer, outcome)
+                    if not batch:
+                        _log.info("room.look_failed", code=self.code, error=type(error).__name__)
+                # First the answers, then who listens: so that both travel in one message.
+                for (_, answer), outcome in zip(batch, outcomes, strict=True):
+                    _answer(answer, outcome)
+                self.pace.took(began)
+                if self.state is not before:
+                    self.wake()
         finally:
             self._worker = None
+
+    async def _follow_rumour(self) -> None:
+        """Read what another replica is said to have appended. What is heard meanwhile is another rumour."""
+        rumour, self._rumoured, self._rumour = self._rumour, False, None
+        if rumour is None or rumour.epoch != self.state.game_id:
+            rumour = await self._logs.head(self.code)
+        if not self._knows(rumour):
+            await self._catch_up(rumour)
+
+    def _knows(self, head: Head) -> bool:
+        return head.epoch == self.state.game_id and head.seq <= self.state.seq
 
     async def _commit(self, commands: Sequence[Command | None]) -> list[Committed | Exception]:
         for _ in range(_MOST_ATTEMPTS):
             outcomes, events, state = self._decide(commands)
             head = Head(self.state.game_id, self.state.seq)
             if events:
+                owes = any(concerns_archive(numbered.event) for numbered in events)
+                if owes:
+                    await self._outbox.owe(self.code)
                 appended, newest = await self._logs.append(
                     self.code,
                     after=head,
@@ -158,6 +269,9 @@ class Room:
                 )
                 if appended:
                     self._appended(events, state)
+                    self._keep_now_and_then(state)
+                    if owes:
+                        self._owed(self.code)
                     await self._learn(events, state)
                     return outcomes
             else:
@@ -195,19 +309,28 @@ class Room:
             if known.seq:
                 _log.warning("room.log_lost", code=self.code, known=known.seq, found=newest.seq)
             known = self._nothing
-        events = await self._logs.read(self.code, after=known.seq) if newest.seq else []
         if known is self._nothing:
             self._recent.clear()
+            known = await self._logs.snapshot(self.code, newest) or known
+        events = await self._logs.read(self.code, after=known.seq) if newest.seq else []
         await self._learn(events, fold(known, events))
 
+    def _keep_now_and_then(self, state: State) -> None:
+        if state.seq // SNAPSHOT_EVERY > self.state.seq // SNAPSHOT_EVERY:
+            start_detached(self._keep(state), name=f"snapshot of room {self.code}")
+
+    async def _keep(self, state: State) -> None:
+        try:
+            await self._logs.keep_snapshot(self.code, state)
+        except Unavailable:
+            _log.info("room.snapshot_not_kept", code=self.code)  # the next one will be
+
     async def _learn(self, events: Sequence[Numbered], state: State) -> None:
-        """Take events of the log over and wake who listens. Nobody hears of a match before it is on disk."""
+        """Take events of the log over. Nobody hears of a match before it is on disk."""
         if any(isinstance(numbered.event, MatchFound) for numbered in events):
             await self._logs.settle(self.code)
         self._recent.extend(events)
         self.state = state
-        for wake in tuple(self.listeners):
-            wake()
 
 
 def _answer(future: asyncio.Future[Committed], outcome: Committed | Exception) -> None:
@@ -224,16 +347,29 @@ def _to_the_millisecond(at: datetime) -> datetime:
     return at.replace(microsecond=at.microsecond // 1000 * 1000)
 
 
+def _ignore(_code: str, _replica: str) -> None:
+    """Do nothing."""
+
+
 class Rooms:
     """All rooms this replica knows."""
 
-    def __init__(self, logs: RoomLogs, *, clock: Clock) -> None:
+    def __init__(self, logs: RoomLogs, outbox: Outbox, *, clock: Clock) -> None:
         self._logs = logs
+        self._outbox = outbox
         self._clock = clock
         self.appended: Appended = lambda _events, _state: None
         """Called with what this replica, and no other, has appended to a room, and the state after it."""
+        self.pace = Pace()
+        self.owed: Callable[[str], None] = lambda _: None
+        """Called with the code of a room to whose log something was appended that the archive has to hear."""
         self._rooms: OrderedDict[str, Room] = OrderedDict()
-        self._wakeups = logs.wakeups(self._heard)
+        self.came_or_went: Callable[[str, str], None] = _ignore
+        """Called when somebody's presence in a followed room may have changed: with the room's code, and the
+        replica that says so or ""."""
+        self._wakeups = logs.wakeups(
+            appended=self._heard, came_or_went=lambda code, replica: self.came_or_went(code, replica)
+        )
         self._listening: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -253,7 +389,10 @@ class Rooms:
             room = self._rooms[code] = Room(
                 code,
                 logs=self._logs,
+                outbox=self._outbox,
                 clock=self._clock,
+                pace=self.pace,
+                owed=lambda code: self.owed(code),
                 appended=lambda events, state: self.appended(events, state),
             )
             self._forget_one()
@@ -285,10 +424,10 @@ class Rooms:
             if not room.listeners:
                 await self._wakeups.unfollow(room.code)
 
-    def _heard(self, code: str) -> None:
+    def _heard(self, code: str, newest: Head | None) -> None:
         room = self._rooms.get(code)
         if room is not None:
-            room.look()
+            room.look(newest)
 
     def _forget_one(self) -> None:
         if len(self._rooms) <= MOST_ROOMS:

@@ -9,6 +9,7 @@ for longer was left behind by a crash.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from typing import Final
 
@@ -18,6 +19,7 @@ from game_svc.refusals import AlreadyPlaying, CodeTaken, GameRefusal
 from game_svc.rooms import Rooms
 from game_svc.rules import Join, Leave, Open
 from game_svc.state import Phase, State
+from game_svc.wrong_codes import WrongCodes
 from mesh.clock import Clock
 from mesh.errors import Unavailable
 from mesh.identity import Identity
@@ -35,16 +37,18 @@ class Seating:
         self,
         logs: RoomLogs,
         rooms: Rooms,
+        wrong_codes: WrongCodes,
         *,
         clock: Clock,
         new_code: Callable[[], str],
-        new_game_id: Callable[[], str],
+        new_id: Callable[[], str],
     ) -> None:
         self._logs = logs
         self._rooms = rooms
+        self._wrong_codes = wrong_codes
         self._clock = clock
         self._new_code = new_code
-        self._new_game_id = new_game_id
+        self._new_id = new_id
 
     async def open(self, host: Identity, room_name: str, settings: Settings) -> State:
         """Open a room and seat its host.
@@ -56,7 +60,9 @@ class Seating:
         for _ in range(_MOST_CODES):
             code = self._new_code()
             await self._take(host.user_id, code)
-            command = Open(self._new_game_id(), code, host.user_id, host.name, room_name, settings)
+            command = Open(
+                self._new_id(), code, host.user_id, host.name, room_name, settings, guest=host.guest
+            )
             try:
                 return (await self._rooms.room(code).submit(command)).state
             except CodeTaken:
@@ -68,12 +74,30 @@ class Seating:
 
         Raises:
             AlreadyPlaying: They sit in another room.
+            TooManyWrongCodes: They have tried several that did not let them in.
             GameRefusal: The room does not let them in.
             Unavailable: Redis does not answer.
         """
-        await self._take(player.user_id, code)
+        attempt = self._new_id()
+        await self._wrong_codes.count(player.user_id, attempt)
+        wrong = False
         try:
-            return (await self._rooms.room(code).submit(Join(player.user_id, player.name))).state
+            return await self._enter(player, code)
+        except AlreadyPlaying:
+            raise
+        except GameRefusal:
+            wrong = True
+            raise
+        finally:
+            if not wrong:
+                with suppress(Unavailable):  # then it counts for a minute, which one more try survives
+                    await self._wrong_codes.was_right(player.user_id, attempt)
+
+    async def _enter(self, player: Identity, code: str) -> State:
+        await self._take(player.user_id, code)
+        join = Join(player.user_id, player.name, guest=player.guest)
+        try:
+            return (await self._rooms.room(code).submit(join)).state
         except GameRefusal:
             await self._logs.stand_up(player.user_id, code)
             raise

@@ -8,7 +8,10 @@ from datetime import datetime
 from enum import StrEnum
 
 from game_svc.events import (
+    CardsRanOut,
     CardSwiped,
+    DoorChanged,
+    EndCause,
     Film,
     GameEnded,
     HostChanged,
@@ -20,10 +23,15 @@ from game_svc.events import (
     PlayerErased,
     PlayerJoined,
     PlayerLeft,
+    PlayerRemoved,
+    RoomChanged,
     RoomOpened,
+    RunOffStarted,
     Settings,
+    SwipeUndone,
     SwipingStarted,
     Verdict,
+    WinnerDrawn,
 )
 
 
@@ -37,13 +45,15 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Swipe:
-    """A verdict that stands."""
+    """A verdict."""
 
     movie_id: int
     verdict: Verdict
     swipe_id: str
     seq: int
     """The number of its event."""
+    undone: int = 0
+    """The number of the event that took it back; 0 when it was not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,25 +65,37 @@ class Player:
     """Empty once they have deleted their account, as their name is."""
     name: str
     joined: datetime
+    guest: bool = False
     present: bool = True
+    removed: bool = False
+    """Whether the host has taken them out, for good."""
     picks: Mapping[int, Film] = field(default_factory=dict)
     """By film, in the order they were picked."""
     swipes: Mapping[int, Swipe] = field(default_factory=dict)
-    """By film, in the order they were made."""
-    swipe_ids: Mapping[str, int] = field(default_factory=dict)
-    """Which film each swipe id was for."""
+    """The verdicts that stand in this round, by film, in the order they were given."""
+    swipe_ids: Mapping[str, Swipe] = field(default_factory=dict)
+    """Every swipe they ever made here, by its id: those taken back and those of earlier rounds, too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What those present think of a film, all of them together."""
+    """What several people think of a film or of a genre: as a rule those present."""
 
     swiped: int = 0
-    """How many have swiped it."""
+    """How many verdicts there are."""
     likes: int = 0
     """How many of them like it."""
     loved: int = 0
     """How many of those with a superlike."""
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """A deck that was swiped through before a run-off began."""
+
+    deck: tuple[Film, ...]
+    swipes: Mapping[str, Mapping[int, Swipe]]
+    """The verdicts that stood at its end, by player id and film."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,17 +109,35 @@ class State:
     name: str = ""
     settings: Settings = field(default_factory=Settings)
     phase: Phase = Phase.LOBBY
+    locked: bool = False
+    """Whether strangers are kept out."""
     opened: datetime | None = None
     started: datetime | None = None
+    ended: datetime | None = None
+    end_cause: EndCause | None = None
     host_id: str = ""
     players: Mapping[str, Player] = field(default_factory=dict)
     """Everybody who was ever there, by player id, in the order they first joined."""
     deck: tuple[Film, ...] = ()
-    deck_ids: frozenset[int] = frozenset()
+    """What is swiped, what appeals most first."""
+    cards: Mapping[int, Film] = field(default_factory=dict)
+    """The deck, by film."""
     tallies: Mapping[int, Tally] = field(default_factory=dict)
     """By film, for films that somebody present has swiped. Kept, since every deal looks at all of them."""
+    genres: Mapping[int, Tally] = field(default_factory=dict)
+    """By genre, what those present think of the films they have swiped; of all films under `EVERY_GENRE`.
+    Whoever has seen a film is left out: that says nothing about their taste."""
     matches: Mapping[int, datetime] = field(default_factory=dict)
     """The matches that stand, by film, the first first."""
+    out_of_cards: bool = False
+    """Whether everybody present has swiped all cards, and all have been told."""
+    earlier: tuple[Round, ...] = ()
+    """The rounds before this one, the first first: one for each run-off."""
+    drawn: WinnerDrawn | None = None
+    """What chance has decided on, if it was asked."""
+    last_there: frozenset[str] = frozenset()
+    """Who was there when the game ended: player ids. Everybody whom the host has not taken out, when it ended
+    because all had left."""
 
     def tally(self, movie_id: int) -> Tally:
         """Return what those present think of a film."""
@@ -117,6 +157,19 @@ class State:
         player = self.player_of(user_id)
         return player if player is not None and player.present else None
 
+    def witness(self, user_id: str) -> Player | None:
+        """Return who this user is in the room, if they are there or were when the game ended."""
+        player = self.player_of(user_id)
+        if player is None or not (player.present or player.player_id in self.last_there):
+            return None
+        return player
+
+    @property
+    def everybody_done(self) -> bool:
+        """Whether nobody present has a card left."""
+        cards = len(self.deck)
+        return any(self.present) and all(len(player.swipes) >= cards for player in self.present)
+
     @property
     def picked(self) -> Mapping[int, Film]:
         """What those present have picked, each film once, in the order they joined and picked."""
@@ -124,12 +177,16 @@ class State:
 
 
 NOBODY = Tally()
+EVERY_GENRE = 0
+"""Stands for all genres together: TMDB's begin with 12."""
 EMPTY = State()
 
 
 def evolve(state: State, numbered: Numbered) -> State:
     """Return the state after one more event."""
     event, at = numbered.event, numbered.at
+    if isinstance(event, CardSwiped):  # nine events of ten: one copy of the state, and not one a field
+        return _after_swipe(state, event, numbered.seq)
     state = replace(state, seq=numbered.seq)
     match event:
         case RoomOpened():
@@ -143,15 +200,23 @@ def evolve(state: State, numbered: Numbered) -> State:
             )
         case PlayerJoined():
             player = _joined(state.players.get(event.player_id), event, at)
-            return counted_anew(_with_player(state, player))
+            state = counted_anew(_with_player(state, player))
+            return replace(state, out_of_cards=state.out_of_cards and state.everybody_done)
         case PlayerLeft():
             player = replace(state.players[event.player_id], present=False)
+            return counted_anew(_with_player(state, player))
+        case PlayerRemoved():
+            player = replace(state.players[event.player_id], present=False, removed=True)
             return counted_anew(_with_player(state, player))
         case PlayerErased():
             player = replace(state.players[event.player_id], user_id="", name="", present=False)
             return counted_anew(_with_player(state, player))
         case HostChanged():
             return replace(state, host_id=event.player_id)
+        case RoomChanged():
+            return replace(state, name=event.name, settings=event.settings)
+        case DoorChanged():
+            return replace(state, locked=event.locked)
         case PickAdded(player_id=player_id, film=film):
             player = state.players[player_id]
             return _with_player(state, replace(player, picks={**player.picks, film.movie_id: film}))
@@ -160,20 +225,33 @@ def evolve(state: State, numbered: Numbered) -> State:
             kept = {picked: film for picked, film in player.picks.items() if picked != movie_id}
             return _with_player(state, replace(player, picks=kept))
         case SwipingStarted(deck=deck):
-            ids = frozenset(film.movie_id for film in deck)
-            return replace(state, phase=Phase.PLAYING, started=at, deck=deck, deck_ids=ids)
-        case CardSwiped():
-            player = _swiped(state.players[event.player_id], event, numbered.seq)
-            tally = _one_more(state.tally(event.movie_id), event.verdict)
-            tallies = {**state.tallies, event.movie_id: tally}
-            return replace(_with_player(state, player), tallies=tallies)
+            return replace(_with_deck(state, deck), phase=Phase.PLAYING, started=at)
+        case SwipeUndone():
+            player = _undone(state.players[event.player_id], event, numbered.seq)
+            return counted_anew(replace(_with_player(state, player), out_of_cards=False))
         case MatchFound(movie_id=movie_id):
             return replace(state, matches={**state.matches, movie_id: at})
         case MatchWithdrawn(movie_id=movie_id):
             standing = {film: when for film, when in state.matches.items() if film != movie_id}
             return replace(state, matches=standing)
-        case GameEnded():
-            return replace(state, phase=Phase.ENDED)
+        case CardsRanOut():
+            return replace(state, out_of_cards=True)
+        case RunOffStarted(deck=deck):
+            ended = Round(state.deck, {player.player_id: player.swipes for player in state.players.values()})
+            players = {known: replace(player, swipes={}) for known, player in state.players.items()}
+            state = replace(state, players=players, tallies={}, genres={}, earlier=(*state.earlier, ended))
+            return replace(_with_deck(state, deck), out_of_cards=False)
+        case WinnerDrawn():
+            return replace(state, drawn=event)
+        case GameEnded(cause=cause):
+            # When the last have left, everybody was there to some end.
+            some = cause is EndCause.EMPTY
+            there = frozenset(
+                player.player_id
+                for player in state.players.values()
+                if player.present or (some and not player.removed)
+            )
+            return replace(state, phase=Phase.ENDED, ended=at, end_cause=cause, last_there=there)
 
 
 def fold(state: State, events: Iterable[Numbered]) -> State:
@@ -186,18 +264,29 @@ def fold(state: State, events: Iterable[Numbered]) -> State:
 def counted_anew(state: State) -> State:
     """Return the state with the tallies of those present: after somebody has come or gone."""
     tallies: dict[int, Tally] = {}
+    genres: dict[int, Tally] = {}
     for player in state.present:
         for swipe in player.swipes.values():
-            tallies[swipe.movie_id] = _one_more(tallies.get(swipe.movie_id, NOBODY), swipe.verdict)
-    return replace(state, tallies=tallies)
+            count(tallies, [swipe.movie_id], swipe.verdict)
+            count(genres, taste_of(state.cards[swipe.movie_id], swipe.verdict), swipe.verdict)
+    return replace(state, tallies=tallies, genres=genres)
 
 
-def _one_more(tally: Tally, verdict: Verdict) -> Tally:
-    return Tally(
-        swiped=tally.swiped + 1,
-        likes=tally.likes + verdict.likes,
-        loved=tally.loved + (verdict is Verdict.SUPERLIKE),
-    )
+def count(tallies: dict[int, Tally], keys: Iterable[int], verdict: Verdict) -> None:
+    """Count a verdict once more under each of the keys."""
+    likes, loved = int(verdict.likes), int(verdict is Verdict.SUPERLIKE)
+    for key in keys:
+        tally = tallies.get(key, NOBODY)
+        tallies[key] = Tally(tally.swiped + 1, tally.likes + likes, tally.loved + loved)
+
+
+def taste_of(film: Film, verdict: Verdict) -> tuple[int, ...]:
+    """Return the genres that a verdict on a film says something about, `EVERY_GENRE` among them."""
+    return (EVERY_GENRE, *film.genres) if verdict.tells_taste else ()
+
+
+def _with_deck(state: State, deck: tuple[Film, ...]) -> State:
+    return replace(state, deck=deck, cards={film.movie_id: film for film in deck})
 
 
 def _with_player(state: State, player: Player) -> State:
@@ -206,8 +295,17 @@ def _with_player(state: State, player: Player) -> State:
 
 def _joined(before: Player | None, event: PlayerJoined, at: datetime) -> Player:
     if before is None:
-        return Player(player_id=event.player_id, user_id=event.user_id, name=event.name, joined=at)
-    return replace(before, present=True, name=event.name)
+        return Player(event.player_id, event.user_id, event.name, joined=at, guest=event.guest)
+    return replace(before, present=True, name=event.name, guest=event.guest)
+
+
+def _after_swipe(state: State, event: CardSwiped, seq: int) -> State:
+    player = _swiped(state.players[event.player_id], event, seq)
+    tallies, genres = dict(state.tallies), dict(state.genres)
+    count(tallies, [event.movie_id], event.verdict)
+    count(genres, taste_of(state.cards[event.movie_id], event.verdict), event.verdict)
+    players = {**state.players, player.player_id: player}
+    return replace(state, seq=seq, players=players, tallies=tallies, genres=genres)
 
 
 def _swiped(player: Player, event: CardSwiped, seq: int) -> Player:
@@ -215,5 +313,14 @@ def _swiped(player: Player, event: CardSwiped, seq: int) -> Player:
     return replace(
         player,
         swipes={**player.swipes, event.movie_id: swipe},
-        swipe_ids={**player.swipe_ids, event.swipe_id: event.movie_id},
+        swipe_ids={**player.swipe_ids, event.swipe_id: swipe},
+    )
+
+
+def _undone(player: Player, event: SwipeUndone, seq: int) -> Player:
+    undone = replace(player.swipe_ids[event.swipe_id], undone=seq)
+    return replace(
+        player,
+        swipes={movie_id: kept for movie_id, kept in player.swipes.items() if movie_id != event.movie_id},
+        swipe_ids={**player.swipe_ids, event.swipe_id: undone},
     )

@@ -10,18 +10,43 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 import grpc
 import structlog
+from google.api import httpbody_pb2
+from google.protobuf.message import Message
 
 from game_svc import messages, requests
+from game_svc.alarm import Alarm
 from game_svc.deck import next_cards, remaining
-from game_svc.events import Numbered, SwipingStarted
+from game_svc.events import (
+    CardSwiped,
+    Numbered,
+    PlayerErased,
+    PlayerJoined,
+    PlayerLeft,
+    PlayerRemoved,
+    RunOffStarted,
+    SwipeUndone,
+    SwipingStarted,
+)
 from game_svc.films import Films
+from game_svc.frames import (
+    Frames,
+    bare_card,
+    event_id,
+    play_event,
+    sent_event,
+    server_sent,
+    watch_event,
+)
+from game_svc.presence import Presence
 from game_svc.refusals import GameNotFound, HelloExpected, TooSlow
 from game_svc.rooms import Committed, Room, Rooms
 from game_svc.state import Player, State
@@ -42,23 +67,35 @@ HELLO_SECONDS: Final = 10.0
 CARDS_AHEAD: Final = 5
 """How many cards a `Play` stream has at a time."""
 
+REORDER_SECONDS: Final = 0.3
+"""How long cards stay as they were dealt at least, while others swipe and the player does not."""
+
+FILMS_AHEAD: Final = 20
+"""For how many cards films are fetched when one is missing."""
+
 MOST_UNANSWERED: Final = 64
 """How many swipes of a stream may wait for their acknowledgement before the next is read."""
 
 PlayContext: TypeAlias = grpc.aio.ServicerContext[game_pb2.PlayRequest, game_pb2.PlayResponse]
 WatchContext: TypeAlias = grpc.aio.ServicerContext[game_pb2.WatchGameRequest, game_pb2.WatchGameResponse]
 
+EventsContext: TypeAlias = grpc.aio.ServicerContext[game_pb2.StreamEventsRequest, httpbody_pb2.HttpBody]
+
+# How soon a browser connects again by itself; left alone some wait for 3 s.
+_RETRY: Final = b"retry: 500\n"
+
 _log = structlog.get_logger("game_svc.streams")
 
 
 class Feed:
-    """One stream's place in a room's log."""
+    """One stream's place in a room's log, and its way to the client."""
 
     def __init__(
         self,
         room: Room,
         caller: Identity,
         sessions: Revocations,
+        context: grpc.aio.ServicerContext[Any, Any],
         *,
         clock: Clock,
         heartbeat: timedelta,
@@ -66,11 +103,19 @@ class Feed:
         self._room = room
         self._caller = caller
         self._sessions = sessions
+        self._context = context
         self._clock = clock
-        self._heartbeat = heartbeat
+        self._heartbeat_seconds = heartbeat.total_seconds()
+        self._silence = Alarm(self._be_silent)
+        self._silent = False
+        self._patience = Alarm(self._lose_patience)
+        self._lost_patience = False
+        self._writer = asyncio.current_task()
         self._woken = asyncio.Event()
-        self._epoch = room.state.game_id
+        self.epoch = room.state.game_id
+        """Which log its numbers belong to."""
         self._stopping = False
+        self._connected: frozenset[str] | None = None
         self.last_seq = 0
         """The number of the last event sent."""
 
@@ -80,16 +125,9 @@ class Feed:
         return self._room.state
 
     @property
-    def player(self) -> Player:
-        """Who listens.
-
-        Raises:
-            GameNotFound: They are not in the room any more.
-        """
-        member = self.state.member(self._caller.user_id)
-        if member is None:
-            raise GameNotFound(code=self._room.code)
-        return member
+    def member(self) -> Player | None:
+        """Who listens, while they are in the room."""
+        return self.state.member(self._caller.user_id)
 
     @property
     def code(self) -> str:
@@ -115,27 +153,50 @@ class Feed:
         self._stopping = True
         self.wake()
 
+    def close(self) -> None:
+        """Let go of the timers."""
+        self._silence.close()
+        self._patience.close()
+
     def open(self, after_seq: int, epoch: str) -> game_pb2.Snapshot | None:
-        """Begin where a client left off, or else with the snapshot that is returned."""
-        if after_seq > 0 and epoch == self._epoch and self._room.events_after(after_seq) is not None:
+        """Begin where a client left off, or else with the snapshot that is returned.
+
+        Raises:
+            GameNotFound: They are not in the room any more.
+        """
+        if after_seq > 0 and epoch == self.epoch and self._room.events_after(after_seq) is not None:
             self.last_seq = after_seq
             return None
+        member = self.member
+        if member is None:
+            raise GameNotFound(code=self._room.code)
         self.last_seq = self.state.seq
-        return messages.snapshot(self.state, self.player)
+        self._connected = self._room.connected
+        return messages.snapshot(self.state, member, connected=self._connected)
 
     def take_events(self) -> Sequence[Numbered]:
         """Return the events that are due, and count them as sent."""
+        if self.last_seq == self.state.seq:
+            return ()
         events = self._room.events_after(self.last_seq) or ()
         if events:
             self.last_seq = events[-1].seq
         return events
 
+    def take_presence(self) -> game_pb2.Presence | None:
+        """Return who is connected, if that has changed since it was last told."""
+        connected = self._room.connected
+        if connected is self._connected or connected == self._connected:
+            return None
+        self._connected = connected
+        return messages.presence(self.state, connected)
+
     def reconnect(self) -> game_pb2.Reconnect | None:
         """Return why the stream has to end here, if it has to."""
         cause = None
-        if self.state.game_id != self._epoch or self.state.seq < self.last_seq:
+        if self.state.game_id != self.epoch or self.state.seq < self.last_seq:
             cause = game_pb2.Reconnect.CAUSE_LOG_LOST
-        elif self._room.events_after(self.last_seq) is None:
+        elif self.last_seq != self.state.seq and self._room.events_after(self.last_seq) is None:
             cause = game_pb2.Reconnect.CAUSE_TOO_SLOW
         elif self._stopping:
             cause = game_pb2.Reconnect.CAUSE_SERVER_STOPS
@@ -148,17 +209,21 @@ class Feed:
             Unauthenticated: The caller's token has run out, or their session has ended.
             mesh.errors.Unavailable: Nobody has been able to tell for too long whether it has.
         """
-        self.admit(reads=True)
-        left = self._caller.expires_at - self._clock()
-        if left <= timedelta():
-            raise Unauthenticated("TOKEN_EXPIRED", "Your session has run out. Refresh it and connect again.")
-        try:
-            async with asyncio.timeout(min(left, self._heartbeat).total_seconds()):
-                await self._woken.wait()
-        except TimeoutError:
+        if not self._woken.is_set():
+            self.admit(reads=True)
+            left = (self._caller.expires_at - self._clock()).total_seconds()
+            if left <= 0:
+                raise Unauthenticated(
+                    "TOKEN_EXPIRED", "Your session has run out. Refresh it and connect again."
+                )
+            self._silence.set(min(left, self._heartbeat_seconds))
+            await self._woken.wait()
+            self._silence.off()
+        self._woken.clear()
+        if self._silent:
+            self._silent = False
             self._room.look()
             return False
-        self._woken.clear()
         self.admit(reads=True)  # before anything that has come meanwhile is sent
         return True
 
@@ -171,53 +236,89 @@ class Feed:
         """
         self._sessions.check(self._caller.session_id, reads=reads)
 
+    async def write(self, message: Message | bytes) -> None:
+        """Send a message, as it is or as its bytes.
+
+        Raises:
+            TooSlow: The client has not taken it for `WRITE_SECONDS`.
+        """
+        self._patience.set(WRITE_SECONDS)
+        try:
+            await self._context.write(message)
+        except asyncio.CancelledError:
+            if not self._lost_patience:
+                raise
+            assert self._writer is not None, "a feed is made in the task of its call"
+            self._writer.uncancel()
+            raise TooSlow from None
+        finally:
+            self._patience.off()
+
+    def _be_silent(self) -> None:
+        self._silent = True
+        self.wake()
+
+    def _lose_patience(self) -> None:
+        self._lost_patience = True
+        assert self._writer is not None, "a feed is made in the task of its call"
+        self._writer.cancel()
+
+
+@dataclass(slots=True)
+class _Audience:
+    """The streams into a room, and what they share."""
+
+    epoch: str
+    feeds: set[Feed] = field(default_factory=set)
+    play: Frames = field(default_factory=lambda: Frames(play_event))
+    watch: Frames = field(default_factory=lambda: Frames(watch_event))
+    sent: Frames = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Have ids that belong to the room's log."""
+        self.sent = Frames(partial(sent_event, self.epoch))
+
 
 class Streams:
     """All streams of this replica."""
 
     def __init__(
-        self, rooms: Rooms, films: Films, sessions: Revocations, *, clock: Clock, heartbeat: timedelta
+        self,
+        rooms: Rooms,
+        films: Films,
+        sessions: Revocations,
+        presence: Presence,
+        *,
+        clock: Clock,
+        heartbeat: timedelta,
     ) -> None:
         self._rooms = rooms
         self._films = films
         self._sessions = sessions
+        self._presence = presence
         self._clock = clock
         self._heartbeat = heartbeat
+        self._audiences: dict[tuple[str, str], _Audience] = {}
         self._feeds: set[Feed] = set()
         self._all_closed = asyncio.Event()
+        self._stopping = False
         sessions.on_change(self._wake_ended)
 
     async def watch(
         self, room: Room, caller: Identity, after: tuple[int, str], context: WatchContext
     ) -> None:
         """Serve a `WatchGame` stream from (number, epoch) on, until one side ends it."""
-        feed = self._feed(room, caller)
-        async with self._open(feed, room):
-            snapshot = feed.open(*after)
-            first = game_pb2.WatchGameResponse(snapshot=snapshot, resumed=snapshot is None)
-            await _write(context, first)
-            try:
-                await self._watch(feed, caller, context)
-            except TooSlow:
-                raise  # whoever does not read would not read that either
-            except Exception as error:  # whatever it is: after the first message REST has no status to give
-                await _write(context, game_pb2.WatchGameResponse(error=errors.to_status(error)))
-                raise
+        await room.remember(after[0])
+        async with self._open(room, caller, context) as (feed, audience):
+            await _watch(feed, after, _Plain(feed, audience.watch))
 
-    async def _watch(self, feed: Feed, caller: Identity, context: WatchContext) -> None:
-        while True:
-            events = [messages.event(numbered) for numbered in feed.take_events()]
-            if events:
-                await _write(context, game_pb2.WatchGameResponse(events=events))
-            reconnect = feed.reconnect()
-            if reconnect is not None:
-                await _write(context, game_pb2.WatchGameResponse(reconnect=reconnect))
-                return
-            if feed.state.member(caller.user_id) is None:
-                return
-            if not await feed.wait():
-                heartbeat = game_pb2.Heartbeat(last_seq=feed.last_seq)
-                await _write(context, game_pb2.WatchGameResponse(heartbeat=heartbeat))
+    async def send_events(
+        self, room: Room, caller: Identity, after: tuple[int, str], context: EventsContext
+    ) -> None:
+        """Serve a `StreamEvents` stream from (number, epoch) on, until one side ends it."""
+        await room.remember(after[0])
+        async with self._open(room, caller, context) as (feed, audience):
+            await _watch(feed, after, _ServerSent(feed, audience.sent))
 
     async def play(
         self,
@@ -234,10 +335,10 @@ class Streams:
         """
         code, after_seq, epoch = requests.resume_point(await _hello(incoming))
         room, _ = await self._rooms.visit(code, caller.user_id)
-        feed = self._feed(room, caller)
-        async with self._open(feed, room):
-            play = _Play(feed, room, caller, films=self._films, locale=locale)
-            await play.run(incoming, context, (after_seq, epoch))
+        await room.remember(after_seq)
+        async with self._open(room, caller, context) as (feed, audience):
+            play = _Play(feed, room, caller, audience.play, films=self._films, locale=locale)
+            await play.run(incoming, (after_seq, epoch))
 
     @property
     def audience(self) -> Sequence[tuple[str, str]]:
@@ -246,14 +347,12 @@ class Streams:
 
     async def stop(self) -> None:
         """Tell every stream to connect again elsewhere, and return when all have been told."""
+        self._stopping = True
         for feed in tuple(self._feeds):
             feed.stop()
         if self._feeds:
             _log.info("streams.closing", streams=len(self._feeds))
             await self._all_closed.wait()
-
-    def _feed(self, room: Room, caller: Identity) -> Feed:
-        return Feed(room, caller, self._sessions, clock=self._clock, heartbeat=self._heartbeat)
 
     def _wake_ended(self, session_ids: frozenset[str]) -> None:
         for feed in self._feeds:
@@ -261,165 +360,336 @@ class Streams:
                 feed.wake()
 
     @asynccontextmanager
-    async def _open(self, feed: Feed, room: Room) -> AsyncIterator[None]:
+    async def _open(
+        self, room: Room, caller: Identity, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> AsyncIterator[tuple[Feed, _Audience]]:
+        feed = Feed(room, caller, self._sessions, context, clock=self._clock, heartbeat=self._heartbeat)
+        member = feed.member
+        if member is None:
+            raise GameNotFound(code=room.code)
+        # By epoch, too: a code is used again one day, and the numbers then mean something else.
+        key = (room.code, room.state.game_id)
+        audience = self._audiences.setdefault(key, _Audience(room.state.game_id))
+        audience.feeds.add(feed)
         self._feeds.add(feed)
         self._all_closed.clear()
+        if self._stopping:  # it was let in just before
+            feed.stop()
         try:
-            async with self._rooms.listening(room, feed.wake):
-                yield
+            async with self._rooms.listening(room, feed.wake), self._presence.of(room, member.player_id):
+                yield feed, audience
         finally:
+            feed.close()
+            audience.feeds.discard(feed)
+            if not audience.feeds and self._audiences.get(key) is audience:
+                del self._audiences[key]
             self._feeds.discard(feed)
             if not self._feeds:
                 self._all_closed.set()
 
 
+class _Plain:
+    """Messages as gRPC clients get them."""
+
+    def __init__(self, feed: Feed, frames: Frames) -> None:
+        self._feed = feed
+        self._frames = frames
+
+    async def tell(self, message: game_pb2.WatchGameResponse) -> None:
+        await self._feed.write(message)
+
+    async def tell_events(self, events: Sequence[Numbered]) -> None:
+        await self._feed.write(self._frames.of(events))
+
+
+class _ServerSent:
+    """The same as server-sent events."""
+
+    def __init__(self, feed: Feed, frames: Frames) -> None:
+        self._feed = feed
+        self._frames = frames
+
+    async def tell(self, message: game_pb2.WatchGameResponse) -> None:
+        beginning = b""
+        own_id = ""
+        if message.resumed or message.HasField("snapshot"):
+            beginning = _RETRY
+            own_id = event_id(self._feed.last_seq, self._feed.epoch)
+        await self._send(beginning + server_sent(message, event_id=own_id))
+
+    async def tell_events(self, events: Sequence[Numbered]) -> None:
+        await self._send(self._frames.of(events))
+
+    async def _send(self, data: bytes) -> None:
+        await self._feed.write(httpbody_pb2.HttpBody(content_type="text/event-stream", data=data))
+
+
+async def _watch(feed: Feed, after: tuple[int, str], client: _Plain | _ServerSent) -> None:
+    snapshot = feed.open(*after)
+    await client.tell(game_pb2.WatchGameResponse(snapshot=snapshot, resumed=snapshot is None))
+    try:
+        await _tell_what_happens(feed, client)
+    except TooSlow:
+        raise  # whoever does not read would not read that either
+    except Exception as error:  # whatever it is: after the first message REST has no status to give
+        await client.tell(game_pb2.WatchGameResponse(error=errors.to_status(error)))
+        raise
+
+
+async def _tell_what_happens(feed: Feed, client: _Plain | _ServerSent) -> None:
+    while True:
+        events = feed.take_events()
+        if events:
+            await client.tell_events(events)
+        reconnect = feed.reconnect()
+        if reconnect is not None:
+            await client.tell(game_pb2.WatchGameResponse(reconnect=reconnect))
+            return
+        if feed.member is None:
+            return
+        presence = feed.take_presence()
+        if presence is not None:
+            await client.tell(game_pb2.WatchGameResponse(presence=presence))
+        if not await feed.wait():
+            await client.tell(
+                game_pb2.WatchGameResponse(heartbeat=game_pb2.Heartbeat(last_seq=feed.last_seq))
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A swipe, or an undo, on its way through the room."""
+
+    swipe_id: str
+    answer: asyncio.Future[Committed]
+    undo: bool = False
+
+
 class _Play:
     """One `Play` stream: a task reads swipes, this one writes what is due."""
 
-    def __init__(self, feed: Feed, room: Room, caller: Identity, *, films: Films, locale: Locale) -> None:
+    def __init__(
+        self, feed: Feed, room: Room, caller: Identity, frames: Frames, *, films: Films, locale: Locale
+    ) -> None:
         self._feed = feed
         self._room = room
         self._caller = caller
+        self._frames = frames
         self._films = films
         self._locale = locale
-        self._unanswered: deque[tuple[str, asyncio.Future[Committed]]] = deque()
+        self._unanswered: deque[_Asked] = deque()
         self._slots = asyncio.Semaphore(MOST_UNANSWERED)
         self._failure: Exception | None = None
         self._cards_due = True
+        self._order_moved = False
+        self._dealt: list[int] = []
+        self._dealt_at = 0.0
+        self._in_hand: set[int] = set()
+        self._later = Alarm(feed.wake)
         self._shown: set[int] = set()
         self._fetching: asyncio.Task[None] | None = None
         self._tried: frozenset[int] = frozenset()
 
-    async def run(
-        self, incoming: AsyncIterator[game_pb2.PlayRequest], context: PlayContext, after: tuple[int, str]
-    ) -> None:
+    async def run(self, incoming: AsyncIterator[game_pb2.PlayRequest], after: tuple[int, str]) -> None:
+        """Serve the stream from (number, epoch) on."""
+        feed = self._feed
         reading = asyncio.create_task(self._read(incoming), name="play: read swipes")
         try:
-            snapshot = self._feed.open(*after)
-            await self._write(context, game_pb2.PlayResponse(snapshot=snapshot, resumed=snapshot is None))
+            snapshot = feed.open(*after)
+            beginning = game_pb2.PlayResponse(snapshot=snapshot, resumed=snapshot is None)
+            await self._write_due(beginning.SerializeToString())
             while True:
                 if self._failure is not None:
                     raise self._failure
-                reconnect = self._feed.reconnect()
+                reconnect = feed.reconnect()
                 if reconnect is not None:
                     reading.cancel()
-                    await self._finish(context, reconnect)
+                    await self._finish(reconnect)
                     return
-                if self._feed.state.member(self._caller.user_id) is None:
+                if feed.member is None:
                     return
-                if not await self._feed.wait():
-                    heartbeat = game_pb2.Heartbeat(last_seq=self._feed.last_seq)
-                    await _write(context, game_pb2.PlayResponse(heartbeat=heartbeat))
-                await self._write(context, game_pb2.PlayResponse())
+                if not await feed.wait():
+                    heartbeat = game_pb2.Heartbeat(last_seq=feed.last_seq)
+                    await feed.write(game_pb2.PlayResponse(heartbeat=heartbeat))
+                await self._write_due()
         finally:
+            self._later.close()
             tasks = {reading} if self._fetching is None else {reading, self._fetching}
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
-            for _, answer in self._unanswered:
-                answer.add_done_callback(_look_away)
+            for asked in self._unanswered:
+                asked.answer.add_done_callback(_look_away)
 
     async def _read(self, incoming: AsyncIterator[game_pb2.PlayRequest]) -> None:
-        """Take swipes to the room, in their order. A client that sends no more may still listen."""
+        """Take swipes and undos to the room, in their order. A client that sends no more may still listen."""
         async for request in incoming:
-            if request.WhichOneof("message") != "swipe":
-                self._fail(HelloExpected())
-                return
             await self._slots.acquire()
             try:
-                answer = self._submit(request.swipe)
-            except SessionRevoked as error:
+                match request.WhichOneof("message"):
+                    case "swipe":
+                        asked = _Asked(request.swipe.swipe_id, self._submit(request))
+                        self._in_hand.discard(request.swipe.movie_id)
+                    case "undo":
+                        asked = _Asked(request.undo.swipe_id, self._submit(request), undo=True)
+                    case _:
+                        raise HelloExpected
+            except (HelloExpected, SessionRevoked) as error:
                 self._fail(error)
                 return
-            self._unanswered.append((request.swipe.swipe_id, answer))
-            answer.add_done_callback(lambda _: self._feed.wake())
+            self._unanswered.append(asked)
+            asked.answer.add_done_callback(self._answered)
+
+    def _answered(self, _: asyncio.Future[Committed]) -> None:
+        self._feed.wake()
 
     def _fail(self, error: Exception) -> None:
         """End the stream with an error."""
         self._failure = error
         self._feed.wake()
 
-    def _submit(self, swipe: game_pb2.PlaySwipe) -> asyncio.Future[Committed]:
+    def _submit(self, request: game_pb2.PlayRequest) -> asyncio.Future[Committed]:
+        """Take what a message asks for to the room."""
         try:
             self._feed.admit(reads=False)
-            return self._room.submit(requests.verdict(swipe, user_id=self._caller.user_id))
+            return self._room.submit(requests.play(request, user_id=self._caller.user_id))
         except (InvalidInput, errors.Unavailable) as error:
             refused: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
             refused.set_exception(error)
             return refused
 
-    async def _write(self, context: PlayContext, response: game_pb2.PlayResponse) -> None:
-        """Send what is due at this moment in one message, together with what is in it already."""
+    async def _write_due(self, beginning: bytes = b"") -> None:
+        """Send what is due at this moment in one message, behind its beginning."""
         acks = self._take_acks()
         events = self._feed.take_events()
-        response.acks.extend(acks)
-        response.events.extend(messages.event(numbered) for numbered in events)
-        if any(ack.seq for ack in acks) or any(isinstance(one.event, SwipingStarted) for one in events):
+        presence = self._feed.take_presence()
+        if any(ack.seq for ack in acks) or _has_started(events):
             self._cards_due = True
-        if self._cards_due:
-            self._deal(response)
-        if response.ByteSize():
-            await _write(context, response)
+        self._order_moved = self._order_moved or any(map(self._moves_cards, events))
+        parts = [beginning]
+        if acks or presence is not None:
+            own = game_pb2.PlayResponse(acks=acks, presence=presence)
+            parts.append(own.SerializeToString())
+        parts.append(self._frames.of(events))
+        # Who sends swipes without waiting gets cards when the last of them is answered, and not after each.
+        if (self._cards_due or self._order_moved) and not self._unanswered and self._may_deal():
+            parts += self._deal()
+        message = b"".join(parts)
+        if message:
+            await self._feed.write(message)
 
-    async def _finish(self, context: PlayContext, reconnect: game_pb2.Reconnect) -> None:
+    async def _finish(self, reconnect: game_pb2.Reconnect) -> None:
         """Acknowledge what was taken to the room, and ask the client to connect again."""
         if self._unanswered:
-            await asyncio.wait([answer for _, answer in self._unanswered], timeout=WRITE_SECONDS)
-        self._cards_due = False
-        response = game_pb2.PlayResponse(reconnect=reconnect, acks=self._take_acks())
-        response.events.extend(messages.event(numbered) for numbered in self._feed.take_events())
-        response.reconnect.last_seq = self._feed.last_seq
-        await _write(context, response)
+            await asyncio.wait([asked.answer for asked in self._unanswered], timeout=WRITE_SECONDS)
+        acks = self._take_acks()
+        events = self._frames.of(self._feed.take_events())
+        reconnect.last_seq = self._feed.last_seq
+        response = game_pb2.PlayResponse(reconnect=reconnect, acks=acks)
+        await self._feed.write(response.SerializeToString() + events)
 
     def _take_acks(self) -> list[game_pb2.SwipeAck]:
         acks = []
-        while self._unanswered and self._unanswered[0][1].done():
-            swipe_id, answer = self._unanswered.popleft()
+        while self._unanswered and self._unanswered[0].answer.done():
+            acks.append(self._ack(self._unanswered.popleft()))
             self._slots.release()
-            acks.append(self._ack(swipe_id, answer))
         return acks
 
-    def _ack(self, swipe_id: str, answer: asyncio.Future[Committed]) -> game_pb2.SwipeAck:
-        error = answer.exception()
+    def _ack(self, asked: _Asked) -> game_pb2.SwipeAck:
+        ack = game_pb2.SwipeAck(swipe_id=asked.swipe_id, undo=asked.undo)
+        error = asked.answer.exception()
         if error is not None:
-            refusal = errors.to_status(error, method="/popcorn.game.v1.GameService/Play")
-            return game_pb2.SwipeAck(swipe_id=swipe_id, refusal=refusal)
-        seq = swipe_seq(answer.result().state, self._caller.user_id, swipe_id)
-        return game_pb2.SwipeAck(swipe_id=swipe_id, seq=seq)
+            ack.refusal.CopyFrom(errors.to_status(error, method="/popcorn.game.v1.GameService/Play"))
+        else:
+            seq_of = undo_seq if asked.undo else swipe_seq
+            ack.seq = seq_of(asked.answer.result().state, self._caller.user_id, asked.swipe_id)
+        return ack
 
-    def _deal(self, response: game_pb2.PlayResponse) -> None:
-        """Put the next cards into a message, or fetch their films first if they are not at hand."""
-        state, player = self._feed.state, self._feed.state.member(self._caller.user_id)
+    def _may_deal(self) -> bool:
+        """Return whether it is time for another deal: at once for who has no card left, else not too often.
+
+        What others swipe moves the order more often than anybody looks at a new card.
+
+        A deal looks at the whole deck. On a busy replica those with cards in hand can wait for better ones.
+        """
+        if not self._in_hand:
+            return True
+        pause = self._room.pace.between_deals
+        if not self._cards_due:
+            pause = max(pause, REORDER_SECONDS)
+        left = self._dealt_at + pause - self._room.pace.now()
+        if left > 0:
+            self._later.set(left)
+        return left <= 0
+
+    def _deal(self) -> Iterable[bytes]:
+        """Return the next cards, or fetch their films first if they are not at hand."""
+        state, player = self._feed.state, self._feed.member
         if player is None or self._fetching is not None:
-            return
+            return ()
         cards = [film.movie_id for film in next_cards(state, player, limit=CARDS_AHEAD)]
-        new = frozenset(cards) - self._shown
-        found = self._films.remembered(new, self._locale)
-        if new - found.keys() - self._tried:
-            self._fetching = asyncio.create_task(self._fetch(new), name="play: fetch films")
-            return
+        self._order_moved = False
+        self._dealt_at = self._room.pace.now()
+        if not self._cards_due and cards == self._dealt:
+            return ()
+        self._cards_due = True
+        found = {
+            movie_id: card
+            for movie_id in cards
+            if movie_id not in self._shown and (card := self._films.card(movie_id, self._locale)) is not None
+        }
+        missing = frozenset(cards) - self._shown - found.keys()
+        if missing - self._tried:
+            soon = [film.movie_id for film in next_cards(state, player, limit=FILMS_AHEAD)]
+            self._fetching = asyncio.create_task(self._fetch(missing, soon), name="play: fetch films")
+            return ()
         self._cards_due = False
+        self._dealt = cards
+        self._in_hand = set(cards)
         self._tried = frozenset()
         self._shown |= found.keys()
-        response.cards.extend(
-            game_pb2.Card(movie_id=movie_id, movie=found.get(movie_id)) for movie_id in cards
-        )
-        response.remaining = remaining(state, player)
-        if found:
-            response.attribution.CopyFrom(self._films.attribution)
+        attribution = self._films.attribution if found else None
+        rest = game_pb2.PlayResponse(remaining=remaining(state, player), attribution=attribution)
+        dealt = [found.get(movie_id) or bare_card(movie_id) for movie_id in cards]
+        return (*dealt, rest.SerializeToString())
 
-    async def _fetch(self, movie_ids: frozenset[int]) -> None:
-        await self._films.movies(sorted(movie_ids), self._locale)
-        self._tried = movie_ids
+    def _moves_cards(self, numbered: Numbered) -> bool:
+        """Return whether an event may change which cards come next: what others like, or pass on, does.
+
+        Few swipes need that: what somebody has just liked is the next card of all others, not the one after.
+        """
+        match numbered.event:
+            case CardSwiped(movie_id=movie_id, verdict=verdict):
+                return verdict.likes or movie_id in self._dealt
+            case SwipeUndone() | PlayerJoined() | PlayerLeft() | PlayerRemoved() | PlayerErased():
+                return bool(self._dealt)
+            case _:
+                return False
+
+    async def _fetch(self, missing: frozenset[int], soon: Sequence[int]) -> None:
+        await self._films.movies(soon, self._locale)
+        self._tried = missing
         self._fetching = None
         self._feed.wake()
+
+
+def _has_started(events: Sequence[Numbered]) -> bool:
+    return any(isinstance(one.event, SwipingStarted | RunOffStarted) for one in events)
 
 
 def swipe_seq(state: State, user_id: str, swipe_id: str) -> int:
     """Return the number of the event of a swipe that was accepted."""
     player = state.player_of(user_id)
     assert player is not None, "an accepted swipe has a player"
-    return player.swipes[player.swipe_ids[swipe_id]].seq
+    return player.swipe_ids[swipe_id].seq
+
+
+def undo_seq(state: State, user_id: str, swipe_id: str) -> int:
+    """Return the number of the event that took a swipe back; 0 when none did."""
+    player = state.player_of(user_id)
+    assert player is not None, "an accepted undo has a player"
+    swipe = player.swipe_ids.get(swipe_id)
+    return 0 if swipe is None else swipe.undone
 
 
 async def _hello(incoming: AsyncIterator[game_pb2.PlayRequest]) -> game_pb2.Hello:
@@ -431,14 +701,6 @@ async def _hello(incoming: AsyncIterator[game_pb2.PlayRequest]) -> game_pb2.Hell
     if first.WhichOneof("message") != "hello":
         raise HelloExpected
     return first.hello
-
-
-async def _write(context: grpc.aio.ServicerContext[Any, Any], message: Any) -> None:
-    try:
-        async with asyncio.timeout(WRITE_SECONDS):
-            await context.write(message)
-    except TimeoutError as error:
-        raise TooSlow from error
 
 
 def _look_away(answer: asyncio.Future[Committed]) -> None:

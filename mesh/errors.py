@@ -127,18 +127,6 @@ class Unavailable(Exception):
         self.retry_after = retry_after
 
 
-class NotImplementedYet(Exception):
-    """A request uses fields that the contract has and this version does not look at."""
-
-    status = "UNIMPLEMENTED"
-    reason = "NOT_IMPLEMENTED"
-
-    def __init__(self, fields: Iterable[str]) -> None:
-        names = ", ".join(fields)
-        super().__init__(f"Not implemented yet: {names}. Leave it out for now.")
-        self.metadata: Mapping[str, str] = {"field": names}
-
-
 def to_status(error: BaseException, *, method: str = "") -> status_pb2.Status:
     """Turn any exception into the google.rpc.Status that the client gets.
 

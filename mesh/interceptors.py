@@ -330,9 +330,19 @@ def _rebuilt(handler: Handler, run: Any) -> Handler:
     rebuilt: Handler = make(
         run,
         _parser(any_handler) if any_handler.request_streaming else None,
-        any_handler.response_serializer if any_handler.response_streaming else None,
+        _serialiser(any_handler) if any_handler.response_streaming else None,
     )
     return rebuilt
+
+
+def _serialiser(handler: Any) -> Callable[[Any], Any]:
+    """Return what makes bytes of a stream's messages; a handler may write some that are bytes already."""
+    serialise = handler.response_serializer or _as_it_is
+
+    def serialised(message: Any) -> Any:
+        return message if type(message) is bytes else serialise(message)
+
+    return serialised
 
 
 def _parser(handler: Any) -> Callable[[Any], Any]:

@@ -56,7 +56,8 @@ def test_the_readmes_commands_do_what_it_says(mesh: Mesh, newcomer: Path, reposi
     )
     assert ran.returncode == 0, ran.stderr
     answers = ran.stdout.split(marker)[1:]
-    _functions, film, backlog, files, numbers, room, swiping, leaving, somebody_else, *over_grpc = answers
+    _functions, film, backlog, files, numbers, *game_and_more = answers
+    room, swiping, ended, leaving, somebody_else, *over_grpc = game_and_more
     assert "Chihiros Reise ins Zauberland" in film
     for promised in ('"added":true', '"totalSize":1', '"field":"rating"'):
         assert promised in backlog
@@ -72,6 +73,8 @@ def test_the_readmes_commands_do_what_it_says(mesh: Mesh, newcomer: Path, reposi
     assert "Meine Filme in Zahlen" in (newcomer / ".data" / "films.svg").read_text()
     assert '"state":"GAME_STATE_PLAYING"' in room
     assert '"match":{"movieId":129}' in swiping
+    assert '"endCause":"END_CAUSE_HOST"' in ended
+    assert (newcomer / ".data" / "join.png").read_bytes()[1:4] == b"PNG"
     assert leaving.strip() == "{}{}"
     assert '"newAccount":true' in somebody_else
     assert json.loads(over_grpc[-1])["account"]["displayName"] == "Ada"

@@ -208,7 +208,6 @@ async def test_bad_input_reads_the_same_over_rest_as_over_grpc(mesh: Mesh, ada: 
         ("GET", "/v1/backlog?pageToken=forged", None, 400, "INVALID_INPUT"),
         ("GET", "/v1/movies:search?query=", None, 400, "INVALID_INPUT"),
         ("GET", "/v1/games/7K3MXQ2A", None, 404, "GAME_NOT_FOUND"),
-        ("GET", "/v1/me/games", None, 501, "NOT_IMPLEMENTED"),
         ("POST", "/v1/movieNights/none/129:watched", {}, 404, "MOVIE_NIGHT_NOT_FOUND"),
         ("GET", "/v1/nowhere", None, 404, None),
     ],

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 from uuid import uuid4
 
 import grpc
 from pydantic import SecretStr
 
-from game_svc.__main__ import MOVIE_SERVICE, REVOCATION_SERVICE, assembled
+from game_svc.__main__ import BACKLOG_SERVICE, MOVIE_SERVICE, REVOCATION_SERVICE, assembled
 from game_svc.settings import GameSettings
 from mesh.identity import IDENTITY_HEADER
 from mesh.revocations import Revocations
 from mesh.server import Server, ServerOptions, Service
+from popcorn.backlog.v1 import backlog_pb2, backlog_pb2_grpc
 from popcorn.game.v1 import game_pb2, game_pb2_grpc, people_pb2_grpc
 from popcorn.gateway.v1 import revocations_pb2, revocations_pb2_grpc
 from popcorn.movie.v1 import movie_pb2, movie_pb2_grpc
@@ -32,6 +35,8 @@ class ScriptedMovies(movie_pb2_grpc.MovieServiceServicer):
 
     def __init__(self) -> None:
         self.away = False
+        self.lists_away = False
+        self.discovered: list[movie_pb2.DiscoverMoviesRequest] = []
         self.batches: list[list[int]] = []
 
     async def BatchGetMovies(
@@ -54,8 +59,26 @@ class ScriptedMovies(movie_pb2_grpc.MovieServiceServicer):
     async def ListTrending(
         self, request: movie_pb2.ListTrendingRequest, context: Any
     ) -> movie_pb2.ListTrendingResponse:
+        if self.lists_away:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
         return movie_pb2.ListTrendingResponse(
-            movies=[movie_pb2.Movie(id=number, title=f"Film {number}") for number in range(501, 508)]
+            movies=[movie_pb2.Movie(id=number, title=f"Film {number}") for number in range(501, 508)],
+            total_size=7,
+        )
+
+    async def DiscoverMovies(
+        self, request: movie_pb2.DiscoverMoviesRequest, context: Any
+    ) -> movie_pb2.DiscoverMoviesResponse:
+        """A hundred and thirty films pass any filter."""
+        if self.lists_away:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
+        self.discovered.append(request)
+        first = int(request.page_token or "601")
+        after = min(first + request.page_size, 731)
+        return movie_pb2.DiscoverMoviesResponse(
+            movies=[movie_pb2.Movie(id=number, title=f"Film {number}") for number in range(first, after)],
+            next_page_token=str(after) if after < 731 else "",
+            total_size=130,
         )
 
 
@@ -75,6 +98,104 @@ class ScriptedGateway(revocations_pb2_grpc.RevocationServiceServicer):
         return answer
 
 
+class ScriptedBacklogs(backlog_pb2_grpc.BacklogServiceServicer):
+    """A backlog_svc that remembers what it is told, as the contract says it has to."""
+
+    def __init__(self) -> None:
+        self.away = False
+        self.open = asyncio.Event()
+        """Answers wait for it."""
+        self.open.set()
+        self.wanted: dict[str, list[int]] = {}
+        self.watched: dict[str, set[int]] = {}
+        self.nights: dict[tuple[str, int], tuple[int, backlog_pb2.Match | None]] = {}
+        """By game and film: what was said last, by its number. None: it was taken back."""
+        self.games: dict[str, backlog_pb2.FinishedGame] = {}
+
+    def matches_of(self, game_id: str) -> list[int]:
+        """The films that a game is known to have matched."""
+        return sorted(movie for (game, movie), (_, night) in self.nights.items() if game == game_id and night)
+
+    async def IntersectBacklogs(
+        self, request: backlog_pb2.IntersectBacklogsRequest, context: Any
+    ) -> backlog_pb2.IntersectBacklogsResponse:
+        await self._answer(context)
+        counted = Counter(movie for who in request.user_ids for movie in self.wanted.get(who, []))
+        if request.leave_out_watched:
+            for who in request.user_ids:
+                for movie in self.watched.get(who, ()):
+                    counted.pop(movie, None)
+        ranked = sorted(counted.items(), key=lambda one: (-one[1], one[0]))
+        answer = backlog_pb2.IntersectBacklogsResponse()
+        for movie, people in ranked[: request.limit or 500]:
+            answer.movies.add(movie_id=movie, wanted_by=people)
+        return answer
+
+    async def BatchGetEntries(
+        self, request: backlog_pb2.BatchGetEntriesRequest, context: Any
+    ) -> backlog_pb2.BatchGetEntriesResponse:
+        await self._answer(context)
+        answer = backlog_pb2.BatchGetEntriesResponse()
+        for movie in self.watched.get(request.user_id, set()).intersection(request.movie_ids):
+            answer.entries.add(movie_id=movie, status=backlog_pb2.ENTRY_STATUS_WATCHED)
+        return answer
+
+    async def UpdateEntry(
+        self, request: backlog_pb2.UpdateEntryRequest, context: Any
+    ) -> backlog_pb2.UpdateEntryResponse:
+        await self._answer(context)
+        if request.entry.movie_id not in self.wanted.get(request.user_id, []):
+            raise NoEntry
+        self.watched.setdefault(request.user_id, set()).add(request.entry.movie_id)
+        return backlog_pb2.UpdateEntryResponse()
+
+    async def PutEntry(
+        self, request: backlog_pb2.PutEntryRequest, context: Any
+    ) -> backlog_pb2.PutEntryResponse:
+        await self._answer(context)
+        self.watched.setdefault(request.user_id, set()).add(request.entry.movie_id)
+        return backlog_pb2.PutEntryResponse()
+
+    async def RecordMatch(
+        self, request: backlog_pb2.RecordMatchRequest, context: Any
+    ) -> backlog_pb2.RecordMatchResponse:
+        await self._answer(context)
+        self._hear(request.match.game_id, request.match.movie_id, request.game_seq, request.match)
+        return backlog_pb2.RecordMatchResponse()
+
+    async def WithdrawMatch(
+        self, request: backlog_pb2.WithdrawMatchRequest, context: Any
+    ) -> backlog_pb2.WithdrawMatchResponse:
+        await self._answer(context)
+        self._hear(request.game_id, request.movie_id, request.game_seq, None)
+        return backlog_pb2.WithdrawMatchResponse()
+
+    async def RecordGame(
+        self, request: backlog_pb2.RecordGameRequest, context: Any
+    ) -> backlog_pb2.RecordGameResponse:
+        await self._answer(context)
+        self.games[request.game.game_id] = request.game
+        return backlog_pb2.RecordGameResponse()
+
+    def _hear(self, game_id: str, movie_id: int, seq: int, night: backlog_pb2.Match | None) -> None:
+        known, _ = self.nights.get((game_id, movie_id), (-1, None))
+        if seq > known:
+            self.nights[game_id, movie_id] = seq, night
+
+    async def _answer(self, context: Any) -> None:
+        await self.open.wait()
+        if self.away:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
+
+
+class NoEntry(Exception):
+    """What backlog_svc says of an entry that is not there."""
+
+    status = "NOT_FOUND"
+    reason = "ENTRY_NOT_FOUND"
+    metadata: ClassVar[Mapping[str, str]] = {}
+
+
 QUICK = ServerOptions(shutdown_grace_seconds=0.1)
 
 
@@ -87,6 +208,8 @@ class Replica:
     people: people_pb2_grpc.PeopleServiceAsyncStub
     gateway: ScriptedGateway
     revocations: Revocations
+    backlogs: ScriptedBacklogs
+    """The backlog_svc it was given, unless it was told of another one."""
 
 
 @asynccontextmanager
@@ -103,10 +226,23 @@ async def scripted_movies() -> AsyncIterator[tuple[ScriptedMovies, str]]:
 
 
 @asynccontextmanager
+async def scripted_backlogs() -> AsyncIterator[tuple[ScriptedBacklogs, str]]:
+    backlogs = ScriptedBacklogs()  # type: ignore[abstract]
+    service = Service(
+        descriptor=BACKLOG_SERVICE,
+        add=backlog_pb2_grpc.add_BacklogServiceServicer_to_server,
+        servicer=backlogs,
+    )
+    async with Server([service], listen="127.0.0.1:0") as server:
+        yield backlogs, f"127.0.0.1:{server.port}"
+
+
+@asynccontextmanager
 async def replica(
     redis_url: str,
     movie_target: str,
     *,
+    backlog_target: str = "",
     heartbeat_seconds: float = 15,
     revocations: Revocations | None = None,
 ) -> AsyncIterator[Replica]:
@@ -116,11 +252,19 @@ async def replica(
         add=revocations_pb2_grpc.add_RevocationServiceServicer_to_server,
         servicer=gateway,
     )
-    async with Server([revocation_service], listen="127.0.0.1:0", options=QUICK) as door:
+    backlogs = ScriptedBacklogs()  # type: ignore[abstract]
+    backlog_service = Service(
+        descriptor=BACKLOG_SERVICE,
+        add=backlog_pb2_grpc.add_BacklogServiceServicer_to_server,
+        servicer=backlogs,
+    )
+    async with Server([revocation_service, backlog_service], listen="127.0.0.1:0", options=QUICK) as door:
         settings = GameSettings(
             redis_url=SecretStr(redis_url),
             movie_target=movie_target,
             gateway_target=f"127.0.0.1:{door.port}",
+            backlog_target=backlog_target or f"127.0.0.1:{door.port}",
+            page_token_key=SecretStr("a key that is long enough for tests"),
             heartbeat_seconds=heartbeat_seconds,
         )
         async with (
@@ -140,14 +284,18 @@ async def replica(
                 people_pb2_grpc.PeopleServiceStub(channel),
                 gateway,
                 assembly.revocations,
+                backlogs,
             )
 
 
 class Friend:
     """Somebody with a phone."""
 
-    def __init__(self, name: str, stub: game_pb2_grpc.GameServiceAsyncStub, *, user_id: str = "") -> None:
+    def __init__(
+        self, name: str, stub: game_pb2_grpc.GameServiceAsyncStub, *, user_id: str = "", guest: bool = False
+    ) -> None:
         self.name = name
+        self.guest = guest
         self.user_id = user_id or f"user-{uuid4().hex}"
         self.session_id = f"session-{uuid4().hex}"
         self.token_seconds = 3600
@@ -155,14 +303,14 @@ class Friend:
 
     def on(self, replica: Replica) -> Friend:
         """The same person, connected to another replica."""
-        return Friend(self.name, replica.stub, user_id=self.user_id)
+        return Friend(self.name, replica.stub, user_id=self.user_id, guest=self.guest)
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
         now = int(time.time())
         claims = {
             "sub": self.user_id, "sid": self.session_id, "jti": "token-1", "name": self.name, "iss": "test",
-            "aud": "test", "iat": now - 10, "exp": now + self.token_seconds,
+            "aud": "test", "iat": now - 10, "exp": now + self.token_seconds, "guest": self.guest,
         }  # fmt: skip
         payload = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
         return ((IDENTITY_HEADER, payload),)
@@ -198,6 +346,16 @@ class Friend:
             swipe_id=swipe_id or uuid4().hex,
         )
         return await self.stub.Swipe(request, metadata=self.metadata)
+
+    async def undo(self, code: str, movie_id: int, *, swipe_id: str = "") -> int:
+        request = game_pb2.UndoSwipeRequest(code=code, movie_id=movie_id, swipe_id=swipe_id)
+        return (await self.stub.UndoSwipe(request, metadata=self.metadata)).seq
+
+    async def end(self, code: str) -> game_pb2.Game:
+        return (await self.stub.EndGame(game_pb2.EndGameRequest(code=code), metadata=self.metadata)).game
+
+    async def results(self, code: str) -> game_pb2.GetResultsResponse:
+        return await self.stub.GetResults(game_pb2.GetResultsRequest(code=code), metadata=self.metadata)
 
     def watch(self, code: str, *, after_seq: int = 0, epoch: str = "") -> Watching:
         request = game_pb2.WatchGameRequest(code=code, after_seq=after_seq, epoch=epoch)
@@ -259,6 +417,9 @@ class Playing(_Stream):
         await self.call.write(game_pb2.PlayRequest(swipe=swipe))
         return swipe.swipe_id
 
+    async def undo(self, swipe_id: str) -> None:
+        await self.call.write(game_pb2.PlayRequest(undo=game_pb2.PlayUndo(swipe_id=swipe_id)))
+
     @property
     def acks(self) -> list[game_pb2.SwipeAck]:
         return [ack for message in self.messages for ack in message.acks]
@@ -267,7 +428,12 @@ class Playing(_Stream):
         await self.until(lambda: any(ack.swipe_id == swipe_id for ack in self.acks))
         return next(ack for ack in self.acks if ack.swipe_id == swipe_id)
 
+    @property
+    def dealt(self) -> list[game_pb2.Card]:
+        """The latest cards."""
+        return list(next((message.cards for message in reversed(self.messages) if message.cards), []))
+
     async def cards(self) -> list[game_pb2.Card]:
         """The latest cards, once there are some."""
-        await self.until(lambda: any(message.cards for message in self.messages))
-        return list(next(message.cards for message in reversed(self.messages) if message.cards))
+        await self.until(lambda: bool(self.dealt))
+        return self.dealt

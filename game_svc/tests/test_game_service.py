@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,10 @@ from typing import Any
 import grpc
 import pytest
 import pytest_asyncio
+from google.protobuf import field_mask_pb2
+from google.protobuf.descriptor import MethodDescriptor
 
+from game_svc.__main__ import GAME_SERVICE
 from game_svc.tests.friends import UNKNOWN_MOVIE, Friend, Replica, ScriptedMovies, replica, scripted_movies
 from mesh.errors import reason_of, status_of
 from popcorn.game.v1 import game_pb2
@@ -73,19 +77,19 @@ async def test_two_friends_find_a_film_one_over_play_the_other_over_swipe_and_wa
     await watching.first()
 
     await ada.start(code)
-    assert [card.movie_id for card in await playing.cards()] == [13, 12, 11], "the best rated come first"
-    assert [card.movie.title for card in await playing.cards()] == ["Film 13", "Film 12", "Film 11"]
-    await playing.ack(await playing.swipe(12))
+    assert [card.movie_id for card in await playing.cards()] == [12, 13, 11], "what both want, the best rated"
+    assert [card.movie.title for card in await playing.cards()] == ["Film 12", "Film 13", "Film 11"]
+    await playing.ack(await playing.swipe(11))
     deck = await grace.stub.GetDeck(game_pb2.GetDeckRequest(code=code), metadata=grace.metadata)
-    assert [card.movie_id for card in deck.cards] == [12, 13, 11], "what somebody likes comes before the rest"
-    await grace.swipe(code, 12)
+    assert [card.movie_id for card in deck.cards] == [11, 12, 13], "what somebody likes comes before the rest"
+    await grace.swipe(code, 11)
 
     for stream in (playing, watching):
-        assert (await stream.until_event("match")).match.movie_id == 12
+        assert (await stream.until_event("match")).match.movie_id == 11
     assert playing.events == watching.events
     seqs = [event.seq for event in playing.events]
     assert seqs == list(range(seqs[0], seqs[0] + len(seqs))), "numbers have no gaps"
-    assert [match.movie_id for match in (await grace.game(code)).matches] == [12]
+    assert [match.movie_id for match in (await grace.game(code)).matches] == [11]
     playing.close()
     watching.close()
 
@@ -112,6 +116,41 @@ async def test_a_stream_resumes_where_it_was_without_a_gap(evening: Evening) -> 
         await resumed.until_seq(watching.events[-1].seq + 2)
         assert kinds(resumed.events) == ["swiped", "swiped"]
         resumed.close()
+
+
+async def test_server_sent_events_have_ids_to_resume_after(evening: Evening) -> None:
+    ada, grace, game = await evening.playing(21, 22)
+
+    async def sent(most: int, *last_event_id: str) -> list[tuple[str, Any]]:
+        """So many events of a stream, as (id, data)."""
+        call: Any = grace.stub.StreamEvents(
+            game_pb2.StreamEventsRequest(code=game.code),
+            metadata=(*grace.metadata, *(("last-event-id", one) for one in last_event_id)),
+        )
+        found: list[tuple[str, Any]] = []
+        while len(found) < most:
+            body = await call.read()
+            assert body.content_type == "text/event-stream"
+            for block in body.data.decode().removesuffix("\n\n").split("\n\n"):
+                lines = dict(line.split(": ", 1) for line in block.split("\n"))
+                data = json.loads(lines["data"])
+                if data["events"] or "snapshot" in data or data["resumed"]:
+                    found.append((lines["id"], data))
+        call.cancel()
+        return found
+
+    begun = (await ada.swipe(game.code, 21)).seq
+    ((beginning, first),) = await sent(1)
+    assert beginning == f"{begun}-{game.epoch}"
+    assert first["snapshot"]["game"]["code"] == game.code
+    for movie_id, swiper in ((22, ada), (21, grace)):
+        await swiper.swipe(game.code, movie_id)
+    missed = await sent(4, beginning)
+    assert missed[0] == (beginning, {"resumed": True, "events": []})
+    assert [one for one, _ in missed[1:]] == [f"{begun + number}-{game.epoch}" for number in (1, 2, 3)]
+    assert missed[3][1]["events"][0]["match"] == {"movieId": 21}
+    for stale in (f"{begun}-another", "rubbish", "9" * 40):
+        assert "snapshot" in (await sent(1, stale))[0][1]
 
 
 async def test_a_stream_of_another_epoch_starts_over_from_a_snapshot(evening: Evening) -> None:
@@ -162,6 +201,24 @@ async def test_pipelined_swipes_are_answered_in_order_and_a_refused_one_does_not
     playing.close()
 
 
+async def test_an_undo_over_play_is_answered_in_its_turn_and_twice_alike(evening: Evening) -> None:
+    ada, _, game = await evening.playing(151, 152)
+    playing = await ada.play(game.code)
+    swiped = await playing.swipe(151)
+    for _ in range(2):
+        await playing.undo(swiped)
+    await playing.undo("never given")
+    again = await playing.swipe(151, game_pb2.VERDICT_PASS)
+    await playing.ack(again)
+    assert [(ack.swipe_id, ack.undo, ack.seq - game.seq) for ack in playing.acks if ack.seq] == [
+        (swiped, False, 1), (swiped, True, 2), (swiped, True, 2), (again, False, 3)
+    ]  # fmt: skip
+    assert playing.acks[3] == game_pb2.SwipeAck(swipe_id="never given", undo=True)
+    await playing.until_seq(game.seq + 3)
+    assert kinds(playing.events) == ["swiped", "swipe_undone", "swiped"]
+    playing.close()
+
+
 async def test_a_play_stream_brings_each_film_once_and_in_the_players_language(evening: Evening) -> None:
     ada, _, game = await evening.playing(*range(201, 209))
     playing = await ada.play(game.code, languages="de-AT, en;q=0.5")
@@ -187,6 +244,21 @@ async def test_cards_come_without_their_films_while_movie_svc_is_away(evening: E
         evening.movies.away = False
 
 
+async def test_what_another_likes_is_the_next_card_at_once_and_what_changes_nothing_brings_no_cards(
+    evening: Evening,
+) -> None:
+    ada, grace, game = await evening.playing(301, 302, 303)
+    playing = await grace.play(game.code)
+    await playing.until(lambda: [card.movie_id for card in playing.dealt] == [302, 303, 301])
+    await ada.swipe(game.code, 301)
+    await playing.until(lambda: [card.movie_id for card in playing.dealt] == [301, 303, 302])
+    dealt = sum(bool(message.cards) for message in playing.messages)
+    await ada.swipe(game.code, 302, game_pb2.VERDICT_SEEN_IT)
+    await playing.until_seq((await ada.game(game.code)).seq)
+    assert sum(bool(message.cards) for message in playing.messages) == dealt, "302 was last already"
+    playing.close()
+
+
 async def test_two_last_likes_at_the_same_instant_on_two_replicas_make_one_match(evening: Evening) -> None:
     movies = range(401, 441)
     ada, grace, game = await evening.playing(*movies)
@@ -206,7 +278,7 @@ async def test_a_leaving_holdout_makes_the_match_and_coming_back_withdraws_it(ev
     code = (await ada.create()).code
     for friend in (grace, linus):
         await friend.join(code)
-    await ada.pick(code, 51)
+    await ada.pick(code, 51, 52)
     await ada.start(code)
     watching = ada.watch(code)
     await watching.first()
@@ -245,22 +317,46 @@ async def test_opening_two_rooms_at_once_opens_one(evening: Evening) -> None:
     assert len([game for game in outcomes if isinstance(game, game_pb2.Game)]) == 1
 
 
+ABOUT_A_ROOM = [
+    method
+    for method in GAME_SERVICE.methods
+    if "code" in method.input_type.fields_by_name and method.name not in ("JoinGame", "Play")
+]
+FILLED_IN = {
+    "movie_id": 61,
+    "player_id": "p1",
+    "swipe_id": "s",
+    "verdict": game_pb2.VERDICT_LIKE,
+    "game": game_pb2.Game(name="Mine"),
+    "update_mask": field_mask_pb2.FieldMask(paths=["name"]),
+}
+"""What a request about a room needs besides the room's code."""
+
+
+@pytest.mark.parametrize("method", ABOUT_A_ROOM, ids=lambda method: method.name)
+async def test_to_outsiders_a_room_looks_like_no_room(evening: Evening, method: MethodDescriptor) -> None:
+    _, _, game = await evening.playing(61)
+    linus = Friend("Linus", evening.second.stub)
+    fields = {name: value for name, value in FILLED_IN.items() if name in method.input_type.fields_by_name}
+    request_type = getattr(game_pb2, method.input_type.name)
+    answers = []
+    for code in (game.code, "00000000"):
+        call = getattr(linus.stub, method.name)(request_type(code=code, **fields), metadata=linus.metadata)
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await (call.read() if method.server_streaming else call)
+        answers.append((*reason(refused.value), str(refused.value.details()).replace(code, "CODE")))
+    assert answers[0] == answers[1]
+    assert answers[0][:2] == (grpc.StatusCode.NOT_FOUND, "GAME_NOT_FOUND")
+
+
 async def test_nobody_outside_a_room_learns_anything_of_it(evening: Evening) -> None:
+    covered = {method.name for method in ABOUT_A_ROOM} | {"JoinGame", "Play", "CreateGame", "ListMyGames"}
+    assert covered == {method.name for method in GAME_SERVICE.methods}
     ada, _, game = await evening.playing(61)
     mallory = Friend("Mallory", evening.second.stub)
-    attempts = [
-        mallory.game(game.code),
-        mallory.leave(game.code),
-        mallory.pick(game.code, 61),
-        mallory.start(game.code),
-        mallory.swipe(game.code, 61),
-        mallory.watch(game.code).first(),
-        (await mallory.play(game.code)).first(),
-    ]
-    for attempt in attempts:
-        with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await attempt
-        assert reason(refused.value) == (grpc.StatusCode.NOT_FOUND, "GAME_NOT_FOUND")
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await (await mallory.play(game.code)).first()
+    assert reason(refused.value) == (grpc.StatusCode.NOT_FOUND, "GAME_NOT_FOUND")
     with pytest.raises(grpc.aio.AioRpcError) as late:
         await mallory.join(game.code)
     assert reason(late.value) == (grpc.StatusCode.FAILED_PRECONDITION, "GAME_STARTED")

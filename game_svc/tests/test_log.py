@@ -14,11 +14,14 @@ from hypothesis import strategies as st
 from dev.valkey import Valkey
 from game_svc.events import (
     AfterMatch,
+    CardsRanOut,
     CardSwiped,
     DeckSource,
+    DoorChanged,
     EndCause,
     Event,
     Film,
+    Filter,
     GameEnded,
     HostChanged,
     MatchFound,
@@ -30,18 +33,36 @@ from game_svc.events import (
     PlayerErased,
     PlayerJoined,
     PlayerLeft,
+    PlayerRemoved,
+    RoomChanged,
     RoomOpened,
+    RunOffStarted,
     Settings,
+    SwipeUndone,
     SwipingStarted,
     Verdict,
+    WinnerDrawn,
 )
 from game_svc.log import Head, RoomLogs, Seat
 from game_svc.log_entries import from_entry, to_entry
+from game_svc.redis_link import RedisLink
 from mesh.errors import Unavailable
 
 NOW = datetime(2026, 11, 20, 20, 15, 0, 123000, tzinfo=UTC)
 names = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 films = st.builds(Film, st.integers(1, 2**31 - 1), st.floats(0, 10))
+numbers = st.lists(st.integers(1, 10_000), max_size=5).map(tuple)
+filters = st.builds(
+    Filter,
+    numbers,
+    st.integers(0, 2200),
+    st.integers(0, 2200),
+    st.integers(0, 500),
+    st.floats(0, 10),
+    numbers,
+    names,
+    names,
+)
 how = st.builds(
     Settings,
     st.sampled_from(MatchRule),
@@ -49,10 +70,19 @@ how = st.builds(
     st.sampled_from(AfterMatch),
     st.lists(st.sampled_from(DeckSource)).map(tuple),
     st.integers(1, 500),
+    filters,
+    st.booleans(),
 )
 any_event = st.one_of(
     st.builds(RoomOpened, names, names, names, how),
-    st.builds(PlayerJoined, names, names, names, st.integers(0, 500), st.integers(0, 500)),
+    st.builds(PlayerJoined, names, names, names, st.integers(0, 500), st.integers(0, 500), st.booleans()),
+    st.builds(PlayerRemoved, names, st.integers(0, 500)),
+    st.builds(RoomChanged, names, how),
+    st.builds(DoorChanged, st.booleans()),
+    st.builds(SwipeUndone, names, st.integers(1), names, st.integers(0)),
+    st.just(CardsRanOut()),
+    st.builds(RunOffStarted, st.lists(films).map(tuple), st.integers(2)),
+    st.builds(WinnerDrawn, st.integers(1), names, numbers),
     st.builds(PlayerLeft, names, st.integers(0, 500)),
     st.builds(PlayerErased, names),
     st.builds(HostChanged, names),
@@ -60,7 +90,7 @@ any_event = st.one_of(
     st.builds(PickRemoved, names, st.integers(1), st.integers(0, 500)),
     st.builds(SwipingStarted, st.lists(films).map(tuple), st.lists(st.sampled_from(DeckSource)).map(tuple)),
     st.builds(CardSwiped, names, st.integers(1), st.sampled_from(Verdict), names, st.integers(0)),
-    st.builds(MatchFound, st.integers(1)),
+    st.builds(MatchFound, st.integers(1), st.lists(names).map(tuple)),
     st.builds(MatchWithdrawn, st.integers(1)),
     st.builds(GameEnded, st.sampled_from(EndCause)),
 )
@@ -69,6 +99,29 @@ any_event = st.one_of(
 @given(any_event)
 def test_an_event_comes_back_from_the_log_as_it_was(event: Event) -> None:
     assert from_entry(7, to_entry(event, NOW)) == Numbered(7, NOW, event)
+
+
+@pytest.mark.parametrize(
+    ("entry", "event"),
+    [
+        (
+            b'{"is":"opened","at":0,"game_id":"g","code":"C","name":"N","settings":{"match_rule":"everybody",'
+            b'"likes_needed":0,"after_match":"go_on","deck_sources":["picks"],"max_movies":100}}',
+            RoomOpened("g", "C", "N", Settings()),
+        ),
+        (
+            b'{"is":"joined","at":0,"player_id":"p1","user_id":"u","name":"Ada","swipes":0,"picked_movies":0}',
+            PlayerJoined("p1", "u", "Ada", 0, 0),
+        ),
+        (
+            b'{"is":"started","at":0,"deck":[{"movie_id":1,"rating":7.5}],"empty_sources":["picks"]}',
+            SwipingStarted((Film(1, 7.5),), (DeckSource.PICKS,)),
+        ),
+        (b'{"is":"match","at":0,"movie_id":1}', MatchFound(1)),
+    ],
+)
+def test_what_was_written_before_there_was_more_to_say_is_still_read(entry: bytes, event: Event) -> None:
+    assert from_entry(1, entry).event == event
 
 
 def test_fields_of_a_newer_version_are_left_aside() -> None:
@@ -83,9 +136,9 @@ def test_what_is_not_an_event_is_said_so(entry: bytes) -> None:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def logs(redis_url: str) -> AsyncIterator[RoomLogs]:
-    logs = RoomLogs(redis_url)
-    yield logs
-    await logs.close()
+    link = RedisLink(redis_url)
+    yield RoomLogs(link)
+    await link.close()
 
 
 @pytest.fixture
@@ -165,9 +218,12 @@ async def test_appends_are_heard_and_those_missed_in_a_break_are_looked_for(
 ) -> None:
     server = Valkey(tmp_path_factory.mktemp("wakeups"))
     server.start()
-    logs = RoomLogs(server.url)
+    link = RedisLink(server.url)
+    logs = RoomLogs(link)
     heard: asyncio.Queue[str] = asyncio.Queue()
-    wakeups = logs.wakeups(heard.put_nowait)
+    wakeups = logs.wakeups(
+        appended=lambda code, _: heard.put_nowait(code), came_or_went=lambda _code, _replica: None
+    )
     listening = asyncio.create_task(wakeups.run())
     try:
         async with asyncio.timeout(20):
@@ -183,5 +239,5 @@ async def test_appends_are_heard_and_those_missed_in_a_break_are_looked_for(
             assert (await append(logs, "ROOM", head, HostChanged("p2")))[0]
     finally:
         listening.cancel()
-        await logs.close()
+        await link.close()
         server.stop()

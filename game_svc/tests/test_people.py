@@ -34,6 +34,8 @@ async def everything_in(redis_url: str) -> str:
                     kept += [key, await redis.xrange(key)]
                 case b"hash":
                     kept += [key, await redis.hgetall(key)]
+                case b"zset":
+                    kept += [key, await redis.zrange(key, 0, -1)]
                 case b"set":
                     kept += [key, await redis.smembers(key)]
                 case _:

@@ -106,7 +106,9 @@ CollectorUrl = Annotated[str, AfterValidator(_collector)]
 """A collector of traces in our own network: `http://host:port`."""
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
 """A PostgreSQL database, `postgresql://user:password@host:port/database`, kept out of logs."""
-RedisUrl = Annotated[SecretStr, _url_of("redis", "rediss", example="redis://host:6379/0")]
+RedisUrl = Annotated[
+    SecretStr, _url_of("redis", "rediss", "redis+cluster", "rediss+cluster", example="redis://host:6379/0")
+]
 """Where a Redis server is, kept out of logs."""
 MongoUrl = Annotated[
     SecretStr, _url_of("mongodb", "mongodb+srv", example="mongodb://user:password@host:27017/popcorn")

@@ -149,14 +149,24 @@ async def test_stopping_has_an_order(started: Started, client: Any) -> None:
             yield text("reconnect")
 
     async def before_stop() -> None:
-        assert await health_of(channel, SERVICE) == NOT_SERVING
-        assert await health_of(channel, "") == NOT_SERVING
+        for watch in watches:
+            assert (await watch.read()).status == NOT_SERVING
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as newcomer:
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await Stub(newcomer).Watch(text("")).read()
+        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE, "the doors are closed"
         order.append("health down, before_stop")
         reconnect.set()
 
     server = await started(Streaming(), before_stop=before_stop)
     channel = await client(server)
     await until_health(channel, SERVICE, SERVING)
+    watches = [
+        health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=name))
+        for name in (SERVICE, "")
+    ]
+    for watch in watches:
+        assert (await watch.read()).status == SERVING
     stream = Stub(channel).Watch(text(""))
     reading = asyncio.ensure_future(stream.read())
     await running.wait()

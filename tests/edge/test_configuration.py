@@ -125,6 +125,7 @@ def test_the_allow_list_is_the_contract_s() -> None:
         assert method.repeatable == (contract.GetOptions().idempotency_level != 0)
     assert {path for path, method in held.items() if method.cluster == "game_streams"} == {
         "/popcorn.game.v1.GameService/WatchGame",
+        "/popcorn.game.v1.GameService/StreamEvents",
         "/popcorn.game.v1.GameService/Play",
     }
     assert {path for path, method in held.items() if method.cluster == "library"} == {

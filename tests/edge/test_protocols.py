@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 import httpx
 import pytest
+from google.api import httpbody_pb2
 from google.protobuf import any_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
@@ -22,7 +23,7 @@ from tests.edge.door import Door, open_door
 ACCOUNT = "/popcorn.gateway.v1.AccountService/GetAccount"
 MOVIE = "/popcorn.gateway.v1.LibraryService/GetMovie"
 PUT_ENTRY = "/popcorn.gateway.v1.LibraryService/PutBacklogEntry"
-WATCH = "/popcorn.game.v1.GameService/WatchGame"
+EVENTS = "/popcorn.game.v1.GameService/StreamEvents"
 PLAY = "/popcorn.game.v1.GameService/Play"
 GET_GAME = "/popcorn.game.v1.GameService/GetGame"
 ORIGIN = {"origin": "https://app.popcorn.test"}
@@ -211,41 +212,43 @@ async def test_statuses_have_their_http_twins(scripted: Door, code: grpc.StatusC
 
 async def test_rest_streams_are_server_sent_events_as_they_happen(scripted: Door) -> None:
     heard = asyncio.Event()
+    last_event_ids = []
 
-    async def answer(request: Any, context: Any) -> AsyncIterator[game_pb2.WatchGameResponse]:
-        yield game_pb2.WatchGameResponse(resumed=True, events=[game_pb2.GameEvent(seq=request.after_seq + 1)])
+    def sent(text: str) -> httpbody_pb2.HttpBody:
+        return httpbody_pb2.HttpBody(content_type="text/event-stream", data=text.encode())
+
+    async def answer(request: Any, context: Any) -> AsyncIterator[httpbody_pb2.HttpBody]:
+        last_event_ids.append(dict(context.invocation_metadata()).get("last-event-id"))
+        yield sent(f"id: {request.after_seq + 1}-epoch\ndata: {{}}\n\n")
         await heard.wait()
-        yield game_pb2.WatchGameResponse(heartbeat=game_pb2.Heartbeat(last_seq=8))
+        yield sent("data: 1\n\n")
 
     for game in scripted.games:
-        game.answers[WATCH] = answer
+        game.answers[EVENTS] = answer
     for client in (scripted.http, scripted.http2):
         heard.clear()
+        headers = {**scripted.bearer(), "last-event-id": "7-epoch"}
         async with (
             asyncio.timeout(10),
-            client.stream("GET", "/v1/games/ABC/events?afterSeq=7", headers=scripted.bearer()) as reply,
+            client.stream("GET", "/v1/games/ABC/events?afterSeq=7", headers=headers) as reply,
         ):
             assert reply.status_code == 200
             assert reply.headers["content-type"] == "text/event-stream"
             assert reply.headers["cache-control"] == "no-store"
             lines = reply.aiter_lines()
-            first = await anext(lines)
-            assert first.startswith("data: ")
-            assert json.loads(first.removeprefix("data: ")) == {"resumed": True, "events": [{"seq": "8"}]}
+            assert [await anext(lines) for _ in range(3)] == ["id: 8-epoch", "data: {}", ""]
             heard.set()
-            assert await anext(lines) == ""
-            second = json.loads((await anext(lines)).removeprefix("data: "))
-            assert second["heartbeat"] == {"lastSeq": "8"}
-            assert [line async for line in lines if line] == []
+            assert [line async for line in lines] == ["data: 1", ""]
+    assert last_event_ids == ["7-epoch"] * 2
 
 
 async def test_a_stream_that_is_refused_has_a_status_and_json(scripted: Door) -> None:
-    async def answer(request: Any, context: Any) -> AsyncIterator[game_pb2.WatchGameResponse]:
+    async def answer(request: Any, context: Any) -> AsyncIterator[httpbody_pb2.HttpBody]:
         await context.abort(grpc.StatusCode.NOT_FOUND, "No such room.")
-        yield game_pb2.WatchGameResponse()
+        yield httpbody_pb2.HttpBody()
 
     for game in scripted.games:
-        game.answers[WATCH] = answer
+        game.answers[EVENTS] = answer
     reply = await scripted.http.get("/v1/games/ABC/events", headers=scripted.bearer())
     assert (reply.status_code, reply.headers["content-type"]) == (404, "application/json")
     assert reply.json() == {"code": 5, "message": "No such room.", "details": []}

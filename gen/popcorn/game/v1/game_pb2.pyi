@@ -11,10 +11,12 @@ events in the same order. A client that was away says the last number it has see
 two ways to play, and they give the same events, numbers and promises: `Play`, one bidirectional stream, or `Swipe`
 with `WatchGame`, for clients that have no bidirectional streams.
 
-Who liked what is nobody's business before the end: events say that somebody has swiped, not on what or how.
+Who liked what is nobody's business before the end: events say that somebody has swiped, not on what or how. Who passed
+on what is never said: results name films that were liked, and numbers about people are coarse.
 """
 
 from collections import abc as _abc
+from google.api import httpbody_pb2 as _httpbody_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
@@ -192,6 +194,8 @@ class _EndCauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EndCause.Val
     """The host ended it."""
     END_CAUSE_EMPTY: _EndCause.ValueType  # 3
     """Everybody has left."""
+    END_CAUSE_DRAW: _EndCause.ValueType  # 4
+    """Chance has decided."""
 
 class EndCause(_EndCause, metaclass=_EndCauseEnumTypeWrapper):
     """Why a game ended."""
@@ -204,6 +208,8 @@ END_CAUSE_HOST: EndCause.ValueType  # 2
 """The host ended it."""
 END_CAUSE_EMPTY: EndCause.ValueType  # 3
 """Everybody has left."""
+END_CAUSE_DRAW: EndCause.ValueType  # 4
+"""Chance has decided."""
 Global___EndCause: _TypeAlias = EndCause  # noqa: Y015
 
 @_typing.final
@@ -219,6 +225,7 @@ class GameSettings(_message.Message):
     DISCOVER_FIELD_NUMBER: _builtins.int
     MAX_MOVIES_FIELD_NUMBER: _builtins.int
     LEAVE_OUT_WATCHED_FIELD_NUMBER: _builtins.int
+    REGION_FIELD_NUMBER: _builtins.int
     match_rule: Global___MatchRule.ValueType
     """How many must like a film."""
     likes_needed: _builtins.int
@@ -226,14 +233,16 @@ class GameSettings(_message.Message):
     after_match: Global___AfterMatch.ValueType
     """What a match does."""
     max_movies: _builtins.int
-    """How many films at most, 1 to 500. 0 means 100. Picks come first."""
+    """How many films at most, 1 to 500. 0 means 100. Picks come first, the other sources take turns."""
     leave_out_watched: _builtins.bool
-    """Leave out films that a player has already watched. Answers UNIMPLEMENTED so far."""
+    """Leave out films that a player has already watched."""
+    region: _builtins.str
+    """With `discover.provider_ids`: the region they count in, ISO 3166-1 alpha-2. Empty means that of whoever sets it
+    (X-Region).
+    """
     @_builtins.property
     def deck_sources(self) -> _containers.RepeatedScalarFieldContainer[Global___DeckSource.ValueType]:
-        """Where films come from, in any mix. Empty means the players' picks. So far only picks and trending can be chosen; the
-        others answer UNIMPLEMENTED.
-        """
+        """Where films come from, in any mix. Empty means the players' picks."""
 
     @_builtins.property
     def discover(self) -> _movie_pb2.MovieFilter:
@@ -249,10 +258,11 @@ class GameSettings(_message.Message):
         discover: _movie_pb2.MovieFilter | None = ...,
         max_movies: _builtins.int = ...,
         leave_out_watched: _builtins.bool = ...,
+        region: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["discover", b"discover"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_match", b"after_match", "deck_sources", b"deck_sources", "discover", b"discover", "leave_out_watched", b"leave_out_watched", "likes_needed", b"likes_needed", "match_rule", b"match_rule", "max_movies", b"max_movies"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_match", b"after_match", "deck_sources", b"deck_sources", "discover", b"discover", "leave_out_watched", b"leave_out_watched", "likes_needed", b"likes_needed", "match_rule", b"match_rule", "max_movies", b"max_movies", "region", b"region"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -269,6 +279,7 @@ class Player(_message.Message):
     HOST_FIELD_NUMBER: _builtins.int
     SWIPES_FIELD_NUMBER: _builtins.int
     JOIN_TIME_FIELD_NUMBER: _builtins.int
+    CONNECTED_FIELD_NUMBER: _builtins.int
     player_id: _builtins.str
     """Their id in this room ("p1"). It says nothing outside the room."""
     display_name: _builtins.str
@@ -277,6 +288,10 @@ class Player(_message.Message):
     """Whether they may start, end and change the game."""
     swipes: _builtins.int
     """How many cards of the deck they have swiped."""
+    connected: _builtins.bool
+    """Whether they have a stream open (`Play` or `WatchGame`), or had one a few seconds ago: who is away may come back. Set
+    where the room is shown as a whole; in an event it is always false.
+    """
     @_builtins.property
     def join_time(self) -> _timestamp_pb2.Timestamp:
         """When they joined."""
@@ -289,10 +304,11 @@ class Player(_message.Message):
         host: _builtins.bool = ...,
         swipes: _builtins.int = ...,
         join_time: _timestamp_pb2.Timestamp | None = ...,
+        connected: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["join_time", b"join_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "host", b"host", "join_time", b"join_time", "player_id", b"player_id", "swipes", b"swipes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["connected", b"connected", "display_name", b"display_name", "host", b"host", "join_time", b"join_time", "player_id", b"player_id", "swipes", b"swipes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -345,6 +361,10 @@ class Game(_message.Message):
     OWN_PLAYER_ID_FIELD_NUMBER: _builtins.int
     SEQ_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
+    OUT_OF_CARDS_FIELD_NUMBER: _builtins.int
+    ROUND_FIELD_NUMBER: _builtins.int
+    END_CAUSE_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
     code: _builtins.str
     """What one tells the others: 8 symbols of Crockford's base 32 ("7K3MXQ2A"). Read without regard to case; O counts as 0,
     I and L as 1, and hyphens do not count.
@@ -365,6 +385,12 @@ class Game(_message.Message):
     """The number of the last event that this has in it."""
     epoch: _builtins.str
     """Which log the numbers belong to. When it differs from the one a client knows, its numbers mean nothing any more."""
+    out_of_cards: _builtins.bool
+    """Whether everybody has swiped all cards: the host can start a run-off or let chance decide, and there are results."""
+    round: _builtins.int
+    """Which round is being swiped: 1, and one more with each run-off. 0 in the lobby."""
+    end_cause: Global___EndCause.ValueType
+    """Why it is over. END_CAUSE_UNSPECIFIED while it is not."""
     @_builtins.property
     def settings(self) -> Global___GameSettings:
         """How it plays."""
@@ -380,6 +406,10 @@ class Game(_message.Message):
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was opened."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """When it ended. Absent while it has not."""
 
     def __init__(
         self,
@@ -397,10 +427,14 @@ class Game(_message.Message):
         own_player_id: _builtins.str = ...,
         seq: _builtins.int = ...,
         epoch: _builtins.str = ...,
+        out_of_cards: _builtins.bool = ...,
+        round: _builtins.int = ...,
+        end_cause: Global___EndCause.ValueType = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "settings", b"settings"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "create_time", b"create_time", "deck_size", b"deck_size", "epoch", b"epoch", "locked", b"locked", "matches", b"matches", "name", b"name", "own_player_id", b"own_player_id", "picked_movies", b"picked_movies", "players", b"players", "seq", b"seq", "settings", b"settings", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "create_time", b"create_time", "deck_size", b"deck_size", "end_cause", b"end_cause", "end_time", b"end_time", "epoch", b"epoch", "locked", b"locked", "matches", b"matches", "name", b"name", "out_of_cards", b"out_of_cards", "own_player_id", b"own_player_id", "picked_movies", b"picked_movies", "players", b"players", "round", b"round", "seq", b"seq", "settings", b"settings", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -425,6 +459,13 @@ class GameEvent(_message.Message):
     MATCH_WITHDRAWN_FIELD_NUMBER: _builtins.int
     ENDED_FIELD_NUMBER: _builtins.int
     ERASED_FIELD_NUMBER: _builtins.int
+    REMOVED_FIELD_NUMBER: _builtins.int
+    UPDATED_FIELD_NUMBER: _builtins.int
+    LOCK_CHANGED_FIELD_NUMBER: _builtins.int
+    SWIPE_UNDONE_FIELD_NUMBER: _builtins.int
+    CARDS_RAN_OUT_FIELD_NUMBER: _builtins.int
+    RUN_OFF_STARTED_FIELD_NUMBER: _builtins.int
+    WINNER_DRAWN_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
     """Its number: 1, 2, 3, ... without gaps."""
     @_builtins.property
@@ -475,6 +516,34 @@ class GameEvent(_message.Message):
     def erased(self) -> Global___PlayerErased:
         """Somebody has deleted their account: show their name no more."""
 
+    @_builtins.property
+    def removed(self) -> Global___PlayerRemoved:
+        """The host has taken somebody out."""
+
+    @_builtins.property
+    def updated(self) -> Global___GameUpdated:
+        """The room has another name or other settings."""
+
+    @_builtins.property
+    def lock_changed(self) -> Global___LockChanged:
+        """The door was closed or opened."""
+
+    @_builtins.property
+    def swipe_undone(self) -> Global___SwipeUndone:
+        """Somebody has taken a swipe back."""
+
+    @_builtins.property
+    def cards_ran_out(self) -> Global___CardsRanOut:
+        """Everybody has run out of cards."""
+
+    @_builtins.property
+    def run_off_started(self) -> Global___RunOffStarted:
+        """The best films are swiped once more."""
+
+    @_builtins.property
+    def winner_drawn(self) -> Global___WinnerDrawn:
+        """Chance has decided."""
+
     def __init__(
         self,
         *,
@@ -491,12 +560,19 @@ class GameEvent(_message.Message):
         match_withdrawn: Global___MatchWithdrawn | None = ...,
         ended: Global___GameEnded | None = ...,
         erased: Global___PlayerErased | None = ...,
+        removed: Global___PlayerRemoved | None = ...,
+        updated: Global___GameUpdated | None = ...,
+        lock_changed: Global___LockChanged | None = ...,
+        swipe_undone: Global___SwipeUndone | None = ...,
+        cards_ran_out: Global___CardsRanOut | None = ...,
+        run_off_started: Global___RunOffStarted | None = ...,
+        winner_drawn: Global___WinnerDrawn | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "ended", b"ended", "erased", b"erased", "event_time", b"event_time", "host_changed", b"host_changed", "joined", b"joined", "kind", b"kind", "left", b"left", "match", b"match", "match_withdrawn", b"match_withdrawn", "picks_changed", b"picks_changed", "started", b"started", "swiped", b"swiped"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cards_ran_out", b"cards_ran_out", "created", b"created", "ended", b"ended", "erased", b"erased", "event_time", b"event_time", "host_changed", b"host_changed", "joined", b"joined", "kind", b"kind", "left", b"left", "lock_changed", b"lock_changed", "match", b"match", "match_withdrawn", b"match_withdrawn", "picks_changed", b"picks_changed", "removed", b"removed", "run_off_started", b"run_off_started", "started", b"started", "swipe_undone", b"swipe_undone", "swiped", b"swiped", "updated", b"updated", "winner_drawn", b"winner_drawn"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "ended", b"ended", "erased", b"erased", "event_time", b"event_time", "host_changed", b"host_changed", "joined", b"joined", "kind", b"kind", "left", b"left", "match", b"match", "match_withdrawn", b"match_withdrawn", "picks_changed", b"picks_changed", "seq", b"seq", "started", b"started", "swiped", b"swiped"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cards_ran_out", b"cards_ran_out", "created", b"created", "ended", b"ended", "erased", b"erased", "event_time", b"event_time", "host_changed", b"host_changed", "joined", b"joined", "kind", b"kind", "left", b"left", "lock_changed", b"lock_changed", "match", b"match", "match_withdrawn", b"match_withdrawn", "picks_changed", b"picks_changed", "removed", b"removed", "run_off_started", b"run_off_started", "seq", b"seq", "started", b"started", "swipe_undone", b"swipe_undone", "swiped", b"swiped", "updated", b"updated", "winner_drawn", b"winner_drawn"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["created", "joined", "left", "host_changed", "picks_changed", "started", "swiped", "match", "match_withdrawn", "ended", "erased"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["created", "joined", "left", "host_changed", "picks_changed", "started", "swiped", "match", "match_withdrawn", "ended", "erased", "removed", "updated", "lock_changed", "swipe_undone", "cards_ran_out", "run_off_started", "winner_drawn"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -607,6 +683,82 @@ class PlayerErased(_message.Message):
 Global___PlayerErased: _TypeAlias = PlayerErased  # noqa: Y015
 
 @_typing.final
+class PlayerRemoved(_message.Message):
+    """The host has taken somebody out, who cannot come back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLAYER_ID_FIELD_NUMBER: _builtins.int
+    PICKED_MOVIES_FIELD_NUMBER: _builtins.int
+    player_id: _builtins.str
+    """Who."""
+    picked_movies: _builtins.int
+    """How many films those still present have picked, each counted once."""
+    def __init__(
+        self,
+        *,
+        player_id: _builtins.str = ...,
+        picked_movies: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["picked_movies", b"picked_movies", "player_id", b"player_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlayerRemoved: _TypeAlias = PlayerRemoved  # noqa: Y015
+
+@_typing.final
+class GameUpdated(_message.Message):
+    """The room has another name or other settings."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    SETTINGS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name."""
+    @_builtins.property
+    def settings(self) -> Global___GameSettings:
+        """How it plays."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        settings: Global___GameSettings | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "settings", b"settings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GameUpdated: _TypeAlias = GameUpdated  # noqa: Y015
+
+@_typing.final
+class LockChanged(_message.Message):
+    """The door was closed to strangers, or opened."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOCKED_FIELD_NUMBER: _builtins.int
+    locked: _builtins.bool
+    """Whether it is closed."""
+    def __init__(
+        self,
+        *,
+        locked: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["locked", b"locked"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LockChanged: _TypeAlias = LockChanged  # noqa: Y015
+
+@_typing.final
 class HostChanged(_message.Message):
     """Somebody else is host now."""
 
@@ -703,6 +855,111 @@ class CardSwiped(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CardSwiped: _TypeAlias = CardSwiped  # noqa: Y015
+
+@_typing.final
+class SwipeUndone(_message.Message):
+    """Somebody has taken a swipe back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLAYER_ID_FIELD_NUMBER: _builtins.int
+    SWIPES_FIELD_NUMBER: _builtins.int
+    player_id: _builtins.str
+    """Who."""
+    swipes: _builtins.int
+    """How many cards they have swiped now."""
+    def __init__(
+        self,
+        *,
+        player_id: _builtins.str = ...,
+        swipes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["player_id", b"player_id", "swipes", b"swipes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SwipeUndone: _TypeAlias = SwipeUndone  # noqa: Y015
+
+@_typing.final
+class CardsRanOut(_message.Message):
+    """Everybody has swiped all cards. The game goes on: there are results to look at, and the host can start a run-off, let
+    chance decide, or end it.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CardsRanOut: _TypeAlias = CardsRanOut  # noqa: Y015
+
+@_typing.final
+class RunOffStarted(_message.Message):
+    """The best films are swiped once more. They are the deck now, nobody has swiped any of them, and no match stands."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DECK_SIZE_FIELD_NUMBER: _builtins.int
+    ROUND_FIELD_NUMBER: _builtins.int
+    deck_size: _builtins.int
+    """How many cards the deck has."""
+    round: _builtins.int
+    """Which round begins: 2, 3, ..."""
+    def __init__(
+        self,
+        *,
+        deck_size: _builtins.int = ...,
+        round: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deck_size", b"deck_size", "round", b"round"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunOffStarted: _TypeAlias = RunOffStarted  # noqa: Y015
+
+@_typing.final
+class WinnerDrawn(_message.Message):
+    """Chance has decided."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MOVIE_ID_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    AMONG_FIELD_NUMBER: _builtins.int
+    movie_id: _builtins.int
+    """TMDB's id of the film."""
+    seed: _builtins.str
+    """What decided: anybody can see that nobody had a hand in it. The SHA-256 of this text, read as a big-endian number, modulo
+    the number of films in `among` is the winner's place in it, counted from 0.
+    """
+    @_builtins.property
+    def among(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The films with most likes, between which it was drawn."""
+
+    def __init__(
+        self,
+        *,
+        movie_id: _builtins.int = ...,
+        seed: _builtins.str = ...,
+        among: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["among", b"among", "movie_id", b"movie_id", "seed", b"seed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WinnerDrawn: _TypeAlias = WinnerDrawn  # noqa: Y015
 
 @_typing.final
 class MatchFound(_message.Message):
@@ -828,20 +1085,23 @@ Global___OwnSwipe: _TypeAlias = OwnSwipe  # noqa: Y015
 
 @_typing.final
 class SwipeAck(_message.Message):
-    """What became of a swipe."""
+    """What became of a swipe, or of an undo."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     SWIPE_ID_FIELD_NUMBER: _builtins.int
     SEQ_FIELD_NUMBER: _builtins.int
     REFUSAL_FIELD_NUMBER: _builtins.int
+    UNDO_FIELD_NUMBER: _builtins.int
     swipe_id: _builtins.str
-    """The swipe's id."""
+    """The swipe's id; of an undo, the id of the swipe to take back."""
     seq: _builtins.int
-    """The number of its event. 0 when it was refused."""
+    """The number of its event. 0 when it was refused; of an undo also when there was nothing to undo."""
+    undo: _builtins.bool
+    """Whether this answers an undo."""
     @_builtins.property
     def refusal(self) -> _status_pb2.Status:
-        """Why it was refused, as the error of `Swipe` would be. Absent when it was not."""
+        """Why it was refused, as the error of `Swipe` or `UndoSwipe` would be. Absent when it was not."""
 
     def __init__(
         self,
@@ -849,10 +1109,11 @@ class SwipeAck(_message.Message):
         swipe_id: _builtins.str = ...,
         seq: _builtins.int = ...,
         refusal: _status_pb2.Status | None = ...,
+        undo: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["refusal", b"refusal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["refusal", b"refusal", "seq", b"seq", "swipe_id", b"swipe_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["refusal", b"refusal", "seq", b"seq", "swipe_id", b"swipe_id", "undo", b"undo"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -940,6 +1201,30 @@ class Reconnect(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Reconnect: _TypeAlias = Reconnect  # noqa: Y015
+
+@_typing.final
+class Presence(_message.Message):
+    """Who is there right now, and who is in the room but away. Not an event: it has no number, and only the latest counts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONNECTED_PLAYER_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def connected_player_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The players who are connected, see `Player.connected`, in the order they joined. Who is not among them is away."""
+
+    def __init__(
+        self,
+        *,
+        connected_player_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["connected_player_ids", b"connected_player_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Presence: _TypeAlias = Presence  # noqa: Y015
 
 @_typing.final
 class Heartbeat(_message.Message):
@@ -1052,6 +1337,9 @@ class GetGameResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     GAME_FIELD_NUMBER: _builtins.int
+    JOIN_URL_FIELD_NUMBER: _builtins.int
+    join_url: _builtins.str
+    """A link that opens the app in this room."""
     @_builtins.property
     def game(self) -> Global___Game:
         """The room."""
@@ -1060,10 +1348,11 @@ class GetGameResponse(_message.Message):
         self,
         *,
         game: Global___Game | None = ...,
+        join_url: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["game", b"game"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["game", b"game"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["game", b"game", "join_url", b"join_url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1615,6 +1904,263 @@ class EndGameResponse(_message.Message):
 Global___EndGameResponse: _TypeAlias = EndGameResponse  # noqa: Y015
 
 @_typing.final
+class CountDeckRequest(_message.Message):
+    """Asks how many films the deck would have."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    SETTINGS_FIELD_NUMBER: _builtins.int
+    code: _builtins.str
+    """The room's code."""
+    @_builtins.property
+    def settings(self) -> Global___GameSettings:
+        """With these settings; absent means with the room's own."""
+
+    def __init__(
+        self,
+        *,
+        code: _builtins.str = ...,
+        settings: Global___GameSettings | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "settings", b"settings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CountDeckRequest: _TypeAlias = CountDeckRequest  # noqa: Y015
+
+@_typing.final
+class CountDeckResponse(_message.Message):
+    """How many films the deck would have."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class SourceCount(_message.Message):
+        """What one source gives."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        SOURCE_FIELD_NUMBER: _builtins.int
+        MOVIES_FIELD_NUMBER: _builtins.int
+        UNAVAILABLE_FIELD_NUMBER: _builtins.int
+        source: Global___DeckSource.ValueType
+        """The source."""
+        movies: _builtins.int
+        """How many films it has, before `GameSettings.max_movies`."""
+        unavailable: _builtins.bool
+        """Whether it does not answer now, so that `movies` says nothing."""
+        def __init__(
+            self,
+            *,
+            source: Global___DeckSource.ValueType = ...,
+            movies: _builtins.int = ...,
+            unavailable: _builtins.bool = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["movies", b"movies", "source", b"source", "unavailable", b"unavailable"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    MOVIES_FIELD_NUMBER: _builtins.int
+    SOURCES_FIELD_NUMBER: _builtins.int
+    movies: _builtins.int
+    """How many cards the deck would have: at most this many, as what two sources have in common counts twice, and as
+    watched films are not yet left out of what is discovered and trending.
+    """
+    @_builtins.property
+    def sources(self) -> _containers.RepeatedCompositeFieldContainer[Global___CountDeckResponse.SourceCount]:
+        """What each source gives, in the order of the enum."""
+
+    def __init__(
+        self,
+        *,
+        movies: _builtins.int = ...,
+        sources: _abc.Iterable[Global___CountDeckResponse.SourceCount] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["movies", b"movies", "sources", b"sources"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CountDeckResponse: _TypeAlias = CountDeckResponse  # noqa: Y015
+
+@_typing.final
+class StartRunOffRequest(_message.Message):
+    """Asks for a run-off."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    code: _builtins.str
+    """The room's code."""
+    def __init__(
+        self,
+        *,
+        code: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StartRunOffRequest: _TypeAlias = StartRunOffRequest  # noqa: Y015
+
+@_typing.final
+class StartRunOffResponse(_message.Message):
+    """The room as it is now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GAME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def game(self) -> Global___Game:
+        """The room."""
+
+    def __init__(
+        self,
+        *,
+        game: Global___Game | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["game", b"game"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["game", b"game"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StartRunOffResponse: _TypeAlias = StartRunOffResponse  # noqa: Y015
+
+@_typing.final
+class DrawWinnerRequest(_message.Message):
+    """Asks chance."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    code: _builtins.str
+    """The room's code."""
+    def __init__(
+        self,
+        *,
+        code: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DrawWinnerRequest: _TypeAlias = DrawWinnerRequest  # noqa: Y015
+
+@_typing.final
+class DrawWinnerResponse(_message.Message):
+    """What chance says."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WINNER_FIELD_NUMBER: _builtins.int
+    GAME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def winner(self) -> Global___WinnerDrawn:
+        """The film."""
+
+    @_builtins.property
+    def game(self) -> Global___Game:
+        """The room as it is now."""
+
+    def __init__(
+        self,
+        *,
+        winner: Global___WinnerDrawn | None = ...,
+        game: Global___Game | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["game", b"game", "winner", b"winner"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["game", b"game", "winner", b"winner"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DrawWinnerResponse: _TypeAlias = DrawWinnerResponse  # noqa: Y015
+
+@_typing.final
+class GetQrCodeRequest(_message.Message):
+    """Asks for the QR code."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Format:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _FormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[GetQrCodeRequest._Format.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        FORMAT_UNSPECIFIED: GetQrCodeRequest._Format.ValueType  # 0
+        """FORMAT_SVG."""
+        FORMAT_SVG: GetQrCodeRequest._Format.ValueType  # 1
+        """A drawing, sharp at any size: `image/svg+xml`."""
+        FORMAT_PNG: GetQrCodeRequest._Format.ValueType  # 2
+        """Pixels, 8 for each module: `image/png`."""
+
+    class Format(_Format, metaclass=_FormatEnumTypeWrapper):
+        """How a picture is made."""
+
+    FORMAT_UNSPECIFIED: GetQrCodeRequest.Format.ValueType  # 0
+    """FORMAT_SVG."""
+    FORMAT_SVG: GetQrCodeRequest.Format.ValueType  # 1
+    """A drawing, sharp at any size: `image/svg+xml`."""
+    FORMAT_PNG: GetQrCodeRequest.Format.ValueType  # 2
+    """Pixels, 8 for each module: `image/png`."""
+
+    CODE_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    code: _builtins.str
+    """The room's code."""
+    format: Global___GetQrCodeRequest.Format.ValueType
+    """How the picture is made."""
+    def __init__(
+        self,
+        *,
+        code: _builtins.str = ...,
+        format: Global___GetQrCodeRequest.Format.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "format", b"format"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetQrCodeRequest: _TypeAlias = GetQrCodeRequest  # noqa: Y015
+
+@_typing.final
+class GetQrCodeResponse(_message.Message):
+    """The QR code."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PICTURE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def picture(self) -> _httpbody_pb2.HttpBody:
+        """The picture."""
+
+    def __init__(
+        self,
+        *,
+        picture: _httpbody_pb2.HttpBody | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["picture", b"picture"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["picture", b"picture"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetQrCodeResponse: _TypeAlias = GetQrCodeResponse  # noqa: Y015
+
+@_typing.final
 class GetDeckRequest(_message.Message):
     """Asks for cards."""
 
@@ -1742,19 +2288,25 @@ class UndoSwipeRequest(_message.Message):
 
     CODE_FIELD_NUMBER: _builtins.int
     MOVIE_ID_FIELD_NUMBER: _builtins.int
+    SWIPE_ID_FIELD_NUMBER: _builtins.int
     code: _builtins.str
     """The room's code."""
     movie_id: _builtins.int
     """TMDB's id of the film."""
+    swipe_id: _builtins.str
+    """The id of the swipe: takes back this one only, so that a retry cannot take back a later one. Empty means whichever
+    stands.
+    """
     def __init__(
         self,
         *,
         code: _builtins.str = ...,
         movie_id: _builtins.int = ...,
+        swipe_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "movie_id", b"movie_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "movie_id", b"movie_id", "swipe_id", b"swipe_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1813,6 +2365,36 @@ class WatchGameRequest(_message.Message):
 Global___WatchGameRequest: _TypeAlias = WatchGameRequest  # noqa: Y015
 
 @_typing.final
+class StreamEventsRequest(_message.Message):
+    """Asks for events as server-sent events."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    AFTER_SEQ_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    code: _builtins.str
+    """The room's code."""
+    after_seq: _builtins.int
+    """The number of the last event seen. 0 means none: the stream starts with a snapshot."""
+    epoch: _builtins.str
+    """The epoch that the number belongs to."""
+    def __init__(
+        self,
+        *,
+        code: _builtins.str = ...,
+        after_seq: _builtins.int = ...,
+        epoch: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_seq", b"after_seq", "code", b"code", "epoch", b"epoch"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamEventsRequest: _TypeAlias = StreamEventsRequest  # noqa: Y015
+
+@_typing.final
 class WatchGameResponse(_message.Message):
     """Something to hear. Exactly one of the fields is set, but `events` may be several."""
 
@@ -1824,6 +2406,7 @@ class WatchGameResponse(_message.Message):
     HEARTBEAT_FIELD_NUMBER: _builtins.int
     RECONNECT_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    PRESENCE_FIELD_NUMBER: _builtins.int
     resumed: _builtins.bool
     """The stream goes on after `after_seq`; what was missed follows. Only ever in the first message."""
     @_builtins.property
@@ -1848,6 +2431,10 @@ class WatchGameResponse(_message.Message):
         then. Over gRPC the same is the call's status, too.
         """
 
+    @_builtins.property
+    def presence(self) -> Global___Presence:
+        """Who is connected, when that has changed: within about a second of their coming, and a few of their going."""
+
     def __init__(
         self,
         *,
@@ -1857,10 +2444,11 @@ class WatchGameResponse(_message.Message):
         heartbeat: Global___Heartbeat | None = ...,
         reconnect: Global___Reconnect | None = ...,
         error: _status_pb2.Status | None = ...,
+        presence: Global___Presence | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "heartbeat", b"heartbeat", "reconnect", b"reconnect", "snapshot", b"snapshot"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "heartbeat", b"heartbeat", "presence", b"presence", "reconnect", b"reconnect", "snapshot", b"snapshot"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "events", b"events", "heartbeat", b"heartbeat", "reconnect", b"reconnect", "resumed", b"resumed", "snapshot", b"snapshot"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "events", b"events", "heartbeat", b"heartbeat", "presence", b"presence", "reconnect", b"reconnect", "resumed", b"resumed", "snapshot", b"snapshot"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1874,6 +2462,7 @@ class PlayRequest(_message.Message):
 
     HELLO_FIELD_NUMBER: _builtins.int
     SWIPE_FIELD_NUMBER: _builtins.int
+    UNDO_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___Hello:
         """The first message, and only that."""
@@ -1882,17 +2471,22 @@ class PlayRequest(_message.Message):
     def swipe(self) -> Global___PlaySwipe:
         """A swipe."""
 
+    @_builtins.property
+    def undo(self) -> Global___PlayUndo:
+        """A swipe to take back."""
+
     def __init__(
         self,
         *,
         hello: Global___Hello | None = ...,
         swipe: Global___PlaySwipe | None = ...,
+        undo: Global___PlayUndo | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["hello", b"hello", "message", b"message", "swipe", b"swipe"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["hello", b"hello", "message", b"message", "swipe", b"swipe", "undo", b"undo"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hello", b"hello", "message", b"message", "swipe", b"swipe"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hello", b"hello", "message", b"message", "swipe", b"swipe", "undo", b"undo"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "swipe"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "swipe", "undo"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -1959,6 +2553,28 @@ class PlaySwipe(_message.Message):
 Global___PlaySwipe: _TypeAlias = PlaySwipe  # noqa: Y015
 
 @_typing.final
+class PlayUndo(_message.Message):
+    """Takes a swipe back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SWIPE_ID_FIELD_NUMBER: _builtins.int
+    swipe_id: _builtins.str
+    """The swipe's id. Sent again it gives the same answer and no second effect."""
+    def __init__(
+        self,
+        *,
+        swipe_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["swipe_id", b"swipe_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlayUndo: _TypeAlias = PlayUndo  # noqa: Y015
+
+@_typing.final
 class PlayResponse(_message.Message):
     """What a player hears. What is due at the same moment travels in one message."""
 
@@ -1973,6 +2589,7 @@ class PlayResponse(_message.Message):
     ATTRIBUTION_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
     RECONNECT_FIELD_NUMBER: _builtins.int
+    PRESENCE_FIELD_NUMBER: _builtins.int
     resumed: _builtins.bool
     """The stream goes on after `after_seq`; what was missed follows. Only ever in the first message."""
     remaining: _builtins.int
@@ -1983,7 +2600,7 @@ class PlayResponse(_message.Message):
 
     @_builtins.property
     def acks(self) -> _containers.RepeatedCompositeFieldContainer[Global___SwipeAck]:
-        """What became of swipes, in the order they were sent."""
+        """What became of swipes and undos, in the order they were sent."""
 
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___GameEvent]:
@@ -1991,7 +2608,9 @@ class PlayResponse(_message.Message):
 
     @_builtins.property
     def cards(self) -> _containers.RepeatedCompositeFieldContainer[Global___Card]:
-        """The player's next cards, the best guess first: they replace the ones sent before."""
+        """The player's next cards, the best guess first: they replace the ones sent before. They come with the answer to a swipe,
+        and whenever what others swipe changes them; a card that the player is looking at may stay.
+        """
 
     @_builtins.property
     def attribution(self) -> _movie_pb2.Attribution:
@@ -2005,6 +2624,10 @@ class PlayResponse(_message.Message):
     def reconnect(self) -> Global___Reconnect:
         """Connect again. The last message of the stream."""
 
+    @_builtins.property
+    def presence(self) -> Global___Presence:
+        """Who is connected, when that has changed: within about a second of their coming, and a few of their going."""
+
     def __init__(
         self,
         *,
@@ -2017,10 +2640,11 @@ class PlayResponse(_message.Message):
         attribution: _movie_pb2.Attribution | None = ...,
         heartbeat: Global___Heartbeat | None = ...,
         reconnect: Global___Reconnect | None = ...,
+        presence: Global___Presence | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attribution", b"attribution", "heartbeat", b"heartbeat", "reconnect", b"reconnect", "snapshot", b"snapshot"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attribution", b"attribution", "heartbeat", b"heartbeat", "presence", b"presence", "reconnect", b"reconnect", "snapshot", b"snapshot"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acks", b"acks", "attribution", b"attribution", "cards", b"cards", "events", b"events", "heartbeat", b"heartbeat", "reconnect", b"reconnect", "remaining", b"remaining", "resumed", b"resumed", "snapshot", b"snapshot"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acks", b"acks", "attribution", b"attribution", "cards", b"cards", "events", b"events", "heartbeat", b"heartbeat", "presence", b"presence", "reconnect", b"reconnect", "remaining", b"remaining", "resumed", b"resumed", "snapshot", b"snapshot"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2091,11 +2715,13 @@ class GetResultsResponse(_message.Message):
         player_id: _builtins.str
         """Who."""
         swipes: _builtins.int
-        """How many cards they swiped."""
+        """How many cards they swiped, over all rounds."""
         liked_percent: _builtins.int
-        """How many percent of those they liked."""
+        """About how many percent of those they liked: 10 to 90 in steps of 10. 0 when they swiped fewer than 10."""
         with_majority_percent: _builtins.int
-        """How many percent of their verdicts were those of most."""
+        """About how many percent of their verdicts were those of most: 10 to 90 in steps of 10. 0 with fewer than 10 cards
+        that 3 or more have swiped, and not evenly: between two there is no majority.
+        """
         def __init__(
             self,
             *,
@@ -2110,22 +2736,56 @@ class GetResultsResponse(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class GenreTaste(_message.Message):
+        """What the group likes."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        GENRE_ID_FIELD_NUMBER: _builtins.int
+        PERCENT_FIELD_NUMBER: _builtins.int
+        genre_id: _builtins.int
+        """TMDB's genre id."""
+        percent: _builtins.int
+        """How many percent of all likes, of everybody together, were for films of this genre. A film counts in each of its
+        genres.
+        """
+        def __init__(
+            self,
+            *,
+            genre_id: _builtins.int = ...,
+            percent: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["genre_id", b"genre_id", "percent", b"percent"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     MATCHES_FIELD_NUMBER: _builtins.int
     NEAR_MISSES_FIELD_NUMBER: _builtins.int
     PLAYERS_FIELD_NUMBER: _builtins.int
     MOVIES_FIELD_NUMBER: _builtins.int
     ATTRIBUTION_FIELD_NUMBER: _builtins.int
+    GENRES_FIELD_NUMBER: _builtins.int
+    WINNER_FIELD_NUMBER: _builtins.int
+    RUN_OFFS_FIELD_NUMBER: _builtins.int
+    END_CAUSE_FIELD_NUMBER: _builtins.int
+    run_offs: _builtins.int
+    """How many run-offs there were. Matches and near misses are those of the last round."""
+    end_cause: Global___EndCause.ValueType
+    """Why the game is over. END_CAUSE_UNSPECIFIED while it is not."""
     @_builtins.property
     def matches(self) -> _containers.RepeatedCompositeFieldContainer[Global___Match]:
         """The matches that stood at the end, the first first."""
 
     @_builtins.property
     def near_misses(self) -> _containers.RepeatedCompositeFieldContainer[Global___GetResultsResponse.NearMiss]:
-        """The best of the rest, the nearest first."""
+        """The best of the rest, the nearest first: films that somebody likes. At most 10."""
 
     @_builtins.property
     def players(self) -> _containers.RepeatedCompositeFieldContainer[Global___GetResultsResponse.PlayerStatistics]:
-        """How each player swiped."""
+        """How each player swiped. Empty before the end."""
 
     @_builtins.property
     def movies(self) -> _containers.RepeatedCompositeFieldContainer[_movie_pb2.Movie]:
@@ -2135,6 +2795,14 @@ class GetResultsResponse(_message.Message):
     def attribution(self) -> _movie_pb2.Attribution:
         """Notices to show."""
 
+    @_builtins.property
+    def genres(self) -> _containers.RepeatedCompositeFieldContainer[Global___GetResultsResponse.GenreTaste]:
+        """What the group likes, the most liked genre first. Empty before the end, and with fewer than 10 likes."""
+
+    @_builtins.property
+    def winner(self) -> Global___WinnerDrawn:
+        """What chance has decided on. Absent when it was not asked."""
+
     def __init__(
         self,
         *,
@@ -2143,10 +2811,14 @@ class GetResultsResponse(_message.Message):
         players: _abc.Iterable[Global___GetResultsResponse.PlayerStatistics] | None = ...,
         movies: _abc.Iterable[_movie_pb2.Movie] | None = ...,
         attribution: _movie_pb2.Attribution | None = ...,
+        genres: _abc.Iterable[Global___GetResultsResponse.GenreTaste] | None = ...,
+        winner: Global___WinnerDrawn | None = ...,
+        run_offs: _builtins.int = ...,
+        end_cause: Global___EndCause.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attribution", b"attribution"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attribution", b"attribution", "winner", b"winner"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribution", b"attribution", "matches", b"matches", "movies", b"movies", "near_misses", b"near_misses", "players", b"players"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribution", b"attribution", "end_cause", b"end_cause", "genres", b"genres", "matches", b"matches", "movies", b"movies", "near_misses", b"near_misses", "players", b"players", "run_offs", b"run_offs", "winner", b"winner"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

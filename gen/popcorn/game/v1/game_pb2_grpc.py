@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 from popcorn.game.v1 import game_pb2 as popcorn_dot_game_dot_v1_dot_game__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -101,6 +102,26 @@ class GameServiceStub:
                 request_serializer=popcorn_dot_game_dot_v1_dot_game__pb2.EndGameRequest.SerializeToString,
                 response_deserializer=popcorn_dot_game_dot_v1_dot_game__pb2.EndGameResponse.FromString,
                 _registered_method=True)
+        self.CountDeck = channel.unary_unary(
+                '/popcorn.game.v1.GameService/CountDeck',
+                request_serializer=popcorn_dot_game_dot_v1_dot_game__pb2.CountDeckRequest.SerializeToString,
+                response_deserializer=popcorn_dot_game_dot_v1_dot_game__pb2.CountDeckResponse.FromString,
+                _registered_method=True)
+        self.StartRunOff = channel.unary_unary(
+                '/popcorn.game.v1.GameService/StartRunOff',
+                request_serializer=popcorn_dot_game_dot_v1_dot_game__pb2.StartRunOffRequest.SerializeToString,
+                response_deserializer=popcorn_dot_game_dot_v1_dot_game__pb2.StartRunOffResponse.FromString,
+                _registered_method=True)
+        self.DrawWinner = channel.unary_unary(
+                '/popcorn.game.v1.GameService/DrawWinner',
+                request_serializer=popcorn_dot_game_dot_v1_dot_game__pb2.DrawWinnerRequest.SerializeToString,
+                response_deserializer=popcorn_dot_game_dot_v1_dot_game__pb2.DrawWinnerResponse.FromString,
+                _registered_method=True)
+        self.GetQrCode = channel.unary_unary(
+                '/popcorn.game.v1.GameService/GetQrCode',
+                request_serializer=popcorn_dot_game_dot_v1_dot_game__pb2.GetQrCodeRequest.SerializeToString,
+                response_deserializer=popcorn_dot_game_dot_v1_dot_game__pb2.GetQrCodeResponse.FromString,
+                _registered_method=True)
         self.GetDeck = channel.unary_unary(
                 '/popcorn.game.v1.GameService/GetDeck',
                 request_serializer=popcorn_dot_game_dot_v1_dot_game__pb2.GetDeckRequest.SerializeToString,
@@ -120,6 +141,11 @@ class GameServiceStub:
                 '/popcorn.game.v1.GameService/WatchGame',
                 request_serializer=popcorn_dot_game_dot_v1_dot_game__pb2.WatchGameRequest.SerializeToString,
                 response_deserializer=popcorn_dot_game_dot_v1_dot_game__pb2.WatchGameResponse.FromString,
+                _registered_method=True)
+        self.StreamEvents = channel.unary_stream(
+                '/popcorn.game.v1.GameService/StreamEvents',
+                request_serializer=popcorn_dot_game_dot_v1_dot_game__pb2.StreamEventsRequest.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
                 _registered_method=True)
         self.Play = channel.stream_stream(
                 '/popcorn.game.v1.GameService/Play',
@@ -159,7 +185,8 @@ class GameServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateGame(self, request, context):
-        """Changes the name or the settings. Host only, in the lobby only.
+        """Changes the name or the settings. Host only (NOT_HOST), in the lobby only (GAME_STARTED). FAILED_PRECONDITION
+        (LIKES_NEEDED_MISSING) when the room would count likes without saying how many.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -167,8 +194,10 @@ class GameServiceServicer:
 
     def JoinGame(self, request, context):
         """Joins the room with this code. Joining where one already is changes nothing and gives the room. FAILED_PRECONDITION
-        when it is full (ROOM_FULL), locked (ROOM_LOCKED), past the lobby (GAME_STARTED; who left may come back all the
-        same) or over (GAME_ENDED); ALREADY_EXISTS (ALREADY_PLAYING) when the caller is in another room.
+        when it is over (GAME_ENDED) or full (ROOM_FULL), and for strangers when it is locked (ROOM_LOCKED) or past the lobby
+        (GAME_STARTED): who left may come back all the same. PERMISSION_DENIED (REMOVED_FROM_GAME) for those whom the host
+        has taken out. ALREADY_EXISTS (ALREADY_PLAYING) when the caller is in another room. After 5 codes in a minute that
+        did not let the caller in: RESOURCE_EXHAUSTED (TOO_MANY_WRONG_CODES), with the time to wait.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -184,21 +213,23 @@ class GameServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RemovePlayer(self, request, context):
-        """Takes somebody out of the room, and keeps them out. Host only.
+        """Takes somebody out of the room, and keeps them out; who has left already is kept out, too. The matches are looked at
+        again without them. Host only. NOT_FOUND (PLAYER_NOT_FOUND) when nobody has the id; FAILED_PRECONDITION (HOST_STAYS)
+        for the host's own.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def TransferHost(self, request, context):
-        """Makes somebody else in the room its host. Host only.
+        """Makes somebody else in the room its host. Host only. NOT_FOUND (PLAYER_NOT_FOUND) unless they are there.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def LockGame(self, request, context):
-        """Closes the door, or opens it again. Host only.
+        """Closes the door to strangers, or opens it again. Who was in the room before may come back. Host only.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -228,14 +259,46 @@ class GameServiceServicer:
 
     def StartGame(self, request, context):
         """Fixes the deck and starts the swiping. Host only, with at least two players (NOT_ENOUGH_PLAYERS). A source that gives
-        no films falls back to what is trending, and the game's event says so.
+        no films falls back to what is trending, and the game's event says so. FAILED_PRECONDITION (NO_MOVIES) when that
+        gives none either.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def EndGame(self, request, context):
-        """Ends the game and opens its results. Host only.
+        """Ends the game and opens its results. Host only. Ending what has ended changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CountDeck(self, request, context):
+        """How many films the deck would have now, so that the lobby can show it while settings and picks change. Only the host may
+        ask for settings other than the room's.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StartRunOff(self, request, context):
+        """Swipes once more, through the best films only: those with most likes, up to 5 and at least 2. All verdicts are given
+        anew, and matches that stood are withdrawn. Host only, once everybody has run out of cards (CARDS_LEFT).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DrawWinner(self, request, context):
+        """Lets chance decide between the films with most likes, and ends the game. Host only, once everybody has run out of cards
+        (CARDS_LEFT). Asking again gives the same film.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetQrCode(self, request, context):
+        """The room's join link as a QR code: a picture to show to whoever sits nearby.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -243,7 +306,7 @@ class GameServiceServicer:
 
     def GetDeck(self, request, context):
         """The caller's next cards, as films in the caller's language, the best guess first. Their order changes with what the
-        others swipe: ask again after a few.
+        others swipe: ask again after each swipe, as what somebody has just liked is the next card of all others.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -259,15 +322,15 @@ class GameServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UndoSwipe(self, request, context):
-        """Takes the caller's verdict on a film back. If that film was a match, the match is withdrawn.
+        """Takes the caller's verdict on a film back: the card comes again. If the film was a match that needs this like, the match
+        is withdrawn. A film that VERDICT_SEEN_IT has marked as watched stays marked. FAILED_PRECONDITION (GAME_ENDED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WatchGame(self, request, context):
-        """The room's events, from a number on, and then as they happen. Over REST they are server-sent events. A stream that
-        fails on the way says why in a last message, `error`.
+        """The room's events, from a number on, and then as they happen. REST has the same as StreamEvents.
 
         The first message tells whether the stream goes on where the client was (`resumed`) or starts over from a snapshot.
         A heartbeat comes at least every 15 seconds.
@@ -276,9 +339,20 @@ class GameServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StreamEvents(self, request, context):
+        """WatchGame as server-sent events (`text/event-stream`), for REST: each `data:` is a WatchGameResponse as JSON, and what
+        one can resume after has an `id:`. Whoever connects again with the last one as `Last-Event-ID`, as browsers do by
+        themselves, hears what they have missed; it counts more than `after_seq` and `epoch`, which serve everybody else. A
+        stream that fails on the way says why in a last message, `error`.
+        buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Play(self, request_iterator, context):
-        """The main way to play: hello first, then swipes up; a snapshot or what was missed, acknowledgements, events and the next
-        cards down. Swipes may be sent without waiting for the acknowledgement of the one before.
+        """The main way to play: hello first, then swipes and undos up; a snapshot or what was missed, acknowledgements, events and the next
+        cards down. They may be sent without waiting for the acknowledgement of the one before.
 
         A swipe that is refused is answered in its acknowledgement; the stream goes on. Clients over gRPC send the room's
         code as metadata `x-game-code` too, so that the edge can bring a room's players to the same server.
@@ -288,14 +362,19 @@ class GameServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetResults(self, request, context):
-        """What became of the evening: matches, near misses, statistics. For those in the room, once it has ended.
+        """What became of the evening: matches, near misses, statistics. For those in the room when it ended, and as long as all
+        have run out of cards; FAILED_PRECONDITION (GAME_NOT_ENDED) otherwise. Statistics come with the end.
+
+        Nobody learns who passed on what: near misses name films that somebody likes, and say how many, not who. Numbers
+        about a player are in steps of 10 from 10 to 90, over 10 cards or more.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListMyGames(self, request, context):
-        """The caller's rooms of the last days, the latest first.
+        """The caller's rooms, those they are in and those they were in to the end, the latest first. A room is forgotten 24
+        hours after the last that happened in it; movie nights are kept (LibraryService.ListMovieNights).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -369,6 +448,26 @@ def add_GameServiceServicer_to_server(servicer, server):
                     request_deserializer=popcorn_dot_game_dot_v1_dot_game__pb2.EndGameRequest.FromString,
                     response_serializer=popcorn_dot_game_dot_v1_dot_game__pb2.EndGameResponse.SerializeToString,
             ),
+            'CountDeck': grpc.unary_unary_rpc_method_handler(
+                    servicer.CountDeck,
+                    request_deserializer=popcorn_dot_game_dot_v1_dot_game__pb2.CountDeckRequest.FromString,
+                    response_serializer=popcorn_dot_game_dot_v1_dot_game__pb2.CountDeckResponse.SerializeToString,
+            ),
+            'StartRunOff': grpc.unary_unary_rpc_method_handler(
+                    servicer.StartRunOff,
+                    request_deserializer=popcorn_dot_game_dot_v1_dot_game__pb2.StartRunOffRequest.FromString,
+                    response_serializer=popcorn_dot_game_dot_v1_dot_game__pb2.StartRunOffResponse.SerializeToString,
+            ),
+            'DrawWinner': grpc.unary_unary_rpc_method_handler(
+                    servicer.DrawWinner,
+                    request_deserializer=popcorn_dot_game_dot_v1_dot_game__pb2.DrawWinnerRequest.FromString,
+                    response_serializer=popcorn_dot_game_dot_v1_dot_game__pb2.DrawWinnerResponse.SerializeToString,
+            ),
+            'GetQrCode': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetQrCode,
+                    request_deserializer=popcorn_dot_game_dot_v1_dot_game__pb2.GetQrCodeRequest.FromString,
+                    response_serializer=popcorn_dot_game_dot_v1_dot_game__pb2.GetQrCodeResponse.SerializeToString,
+            ),
             'GetDeck': grpc.unary_unary_rpc_method_handler(
                     servicer.GetDeck,
                     request_deserializer=popcorn_dot_game_dot_v1_dot_game__pb2.GetDeckRequest.FromString,
@@ -388,6 +487,11 @@ def add_GameServiceServicer_to_server(servicer, server):
                     servicer.WatchGame,
                     request_deserializer=popcorn_dot_game_dot_v1_dot_game__pb2.WatchGameRequest.FromString,
                     response_serializer=popcorn_dot_game_dot_v1_dot_game__pb2.WatchGameResponse.SerializeToString,
+            ),
+            'StreamEvents': grpc.unary_stream_rpc_method_handler(
+                    servicer.StreamEvents,
+                    request_deserializer=popcorn_dot_game_dot_v1_dot_game__pb2.StreamEventsRequest.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
             ),
             'Play': grpc.stream_stream_rpc_method_handler(
                     servicer.Play,
@@ -769,6 +873,114 @@ class GameService:
             _registered_method=True)
 
     @staticmethod
+    def CountDeck(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/popcorn.game.v1.GameService/CountDeck',
+            popcorn_dot_game_dot_v1_dot_game__pb2.CountDeckRequest.SerializeToString,
+            popcorn_dot_game_dot_v1_dot_game__pb2.CountDeckResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StartRunOff(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/popcorn.game.v1.GameService/StartRunOff',
+            popcorn_dot_game_dot_v1_dot_game__pb2.StartRunOffRequest.SerializeToString,
+            popcorn_dot_game_dot_v1_dot_game__pb2.StartRunOffResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DrawWinner(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/popcorn.game.v1.GameService/DrawWinner',
+            popcorn_dot_game_dot_v1_dot_game__pb2.DrawWinnerRequest.SerializeToString,
+            popcorn_dot_game_dot_v1_dot_game__pb2.DrawWinnerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetQrCode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/popcorn.game.v1.GameService/GetQrCode',
+            popcorn_dot_game_dot_v1_dot_game__pb2.GetQrCodeRequest.SerializeToString,
+            popcorn_dot_game_dot_v1_dot_game__pb2.GetQrCodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def GetDeck(request,
             target,
             options=(),
@@ -866,6 +1078,33 @@ class GameService:
             '/popcorn.game.v1.GameService/WatchGame',
             popcorn_dot_game_dot_v1_dot_game__pb2.WatchGameRequest.SerializeToString,
             popcorn_dot_game_dot_v1_dot_game__pb2.WatchGameResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/popcorn.game.v1.GameService/StreamEvents',
+            popcorn_dot_game_dot_v1_dot_game__pb2.StreamEventsRequest.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
             options,
             channel_credentials,
             insecure,

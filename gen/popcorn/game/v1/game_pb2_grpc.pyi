@@ -11,10 +11,12 @@ events in the same order. A client that was away says the last number it has see
 two ways to play, and they give the same events, numbers and promises: `Play`, one bidirectional stream, or `Swipe`
 with `WatchGame`, for clients that have no bidirectional streams.
 
-Who liked what is nobody's business before the end: events say that somebody has swiped, not on what or how.
+Who liked what is nobody's business before the end: events say that somebody has swiped, not on what or how. Who passed
+on what is never said: results name films that were liked, and numbers about people are coarse.
 """
 
 from collections import abc as _abc
+from google.api import httpbody_pb2 as _httpbody_pb2
 from grpc import aio as _aio
 from popcorn.game.v1 import game_pb2 as _game_pb2
 import abc as _abc_1
@@ -53,11 +55,15 @@ class GameServiceStub:
     GetGame: _grpc.UnaryUnaryMultiCallable[_game_pb2.GetGameRequest, _game_pb2.GetGameResponse]
     """The room as it is now, for those in it."""
     UpdateGame: _grpc.UnaryUnaryMultiCallable[_game_pb2.UpdateGameRequest, _game_pb2.UpdateGameResponse]
-    """Changes the name or the settings. Host only, in the lobby only."""
+    """Changes the name or the settings. Host only (NOT_HOST), in the lobby only (GAME_STARTED). FAILED_PRECONDITION
+    (LIKES_NEEDED_MISSING) when the room would count likes without saying how many.
+    """
     JoinGame: _grpc.UnaryUnaryMultiCallable[_game_pb2.JoinGameRequest, _game_pb2.JoinGameResponse]
     """Joins the room with this code. Joining where one already is changes nothing and gives the room. FAILED_PRECONDITION
-    when it is full (ROOM_FULL), locked (ROOM_LOCKED), past the lobby (GAME_STARTED; who left may come back all the
-    same) or over (GAME_ENDED); ALREADY_EXISTS (ALREADY_PLAYING) when the caller is in another room.
+    when it is over (GAME_ENDED) or full (ROOM_FULL), and for strangers when it is locked (ROOM_LOCKED) or past the lobby
+    (GAME_STARTED): who left may come back all the same. PERMISSION_DENIED (REMOVED_FROM_GAME) for those whom the host
+    has taken out. ALREADY_EXISTS (ALREADY_PLAYING) when the caller is in another room. After 5 codes in a minute that
+    did not let the caller in: RESOURCE_EXHAUSTED (TOO_MANY_WRONG_CODES), with the time to wait.
     """
     LeaveGame: _grpc.UnaryUnaryMultiCallable[_game_pb2.LeaveGameRequest, _game_pb2.LeaveGameResponse]
     """Leaves the room, at any time. The matches are looked at again without the one who left (a single player left over
@@ -65,11 +71,14 @@ class GameServiceStub:
     the game. Who left may come back with JoinGame, and their swipes count again.
     """
     RemovePlayer: _grpc.UnaryUnaryMultiCallable[_game_pb2.RemovePlayerRequest, _game_pb2.RemovePlayerResponse]
-    """Takes somebody out of the room, and keeps them out. Host only."""
+    """Takes somebody out of the room, and keeps them out; who has left already is kept out, too. The matches are looked at
+    again without them. Host only. NOT_FOUND (PLAYER_NOT_FOUND) when nobody has the id; FAILED_PRECONDITION (HOST_STAYS)
+    for the host's own.
+    """
     TransferHost: _grpc.UnaryUnaryMultiCallable[_game_pb2.TransferHostRequest, _game_pb2.TransferHostResponse]
-    """Makes somebody else in the room its host. Host only."""
+    """Makes somebody else in the room its host. Host only. NOT_FOUND (PLAYER_NOT_FOUND) unless they are there."""
     LockGame: _grpc.UnaryUnaryMultiCallable[_game_pb2.LockGameRequest, _game_pb2.LockGameResponse]
-    """Closes the door, or opens it again. Host only."""
+    """Closes the door to strangers, or opens it again. Who was in the room before may come back. Host only."""
     AddPick: _grpc.UnaryUnaryMultiCallable[_game_pb2.AddPickRequest, _game_pb2.AddPickResponse]
     """Puts a film into the deck, in the lobby. Picking a film twice changes nothing. NOT_FOUND (MOVIE_NOT_FOUND) for a film
     that does not exist; FAILED_PRECONDITION (TOO_MANY_PICKS) when the caller has picked 100.
@@ -80,13 +89,28 @@ class GameServiceStub:
     """The caller's own picks, and how many all players have put in together. What the others picked is a surprise."""
     StartGame: _grpc.UnaryUnaryMultiCallable[_game_pb2.StartGameRequest, _game_pb2.StartGameResponse]
     """Fixes the deck and starts the swiping. Host only, with at least two players (NOT_ENOUGH_PLAYERS). A source that gives
-    no films falls back to what is trending, and the game's event says so.
+    no films falls back to what is trending, and the game's event says so. FAILED_PRECONDITION (NO_MOVIES) when that
+    gives none either.
     """
     EndGame: _grpc.UnaryUnaryMultiCallable[_game_pb2.EndGameRequest, _game_pb2.EndGameResponse]
-    """Ends the game and opens its results. Host only."""
+    """Ends the game and opens its results. Host only. Ending what has ended changes nothing."""
+    CountDeck: _grpc.UnaryUnaryMultiCallable[_game_pb2.CountDeckRequest, _game_pb2.CountDeckResponse]
+    """How many films the deck would have now, so that the lobby can show it while settings and picks change. Only the host may
+    ask for settings other than the room's.
+    """
+    StartRunOff: _grpc.UnaryUnaryMultiCallable[_game_pb2.StartRunOffRequest, _game_pb2.StartRunOffResponse]
+    """Swipes once more, through the best films only: those with most likes, up to 5 and at least 2. All verdicts are given
+    anew, and matches that stood are withdrawn. Host only, once everybody has run out of cards (CARDS_LEFT).
+    """
+    DrawWinner: _grpc.UnaryUnaryMultiCallable[_game_pb2.DrawWinnerRequest, _game_pb2.DrawWinnerResponse]
+    """Lets chance decide between the films with most likes, and ends the game. Host only, once everybody has run out of cards
+    (CARDS_LEFT). Asking again gives the same film.
+    """
+    GetQrCode: _grpc.UnaryUnaryMultiCallable[_game_pb2.GetQrCodeRequest, _game_pb2.GetQrCodeResponse]
+    """The room's join link as a QR code: a picture to show to whoever sits nearby."""
     GetDeck: _grpc.UnaryUnaryMultiCallable[_game_pb2.GetDeckRequest, _game_pb2.GetDeckResponse]
     """The caller's next cards, as films in the caller's language, the best guess first. Their order changes with what the
-    others swipe: ask again after a few.
+    others swipe: ask again after each swipe, as what somebody has just liked is the next card of all others.
     """
     Swipe: _grpc.UnaryUnaryMultiCallable[_game_pb2.SwipeRequest, _game_pb2.SwipeResponse]
     """The caller's verdict on a film of the deck. `swipe_id` makes a retry harmless: same id, same answer, one effect. An
@@ -94,25 +118,40 @@ class GameServiceStub:
     ALREADY_SWIPED (another swipe id was there first; undo it), SWIPE_ID_REUSED (the id stands for another swipe).
     """
     UndoSwipe: _grpc.UnaryUnaryMultiCallable[_game_pb2.UndoSwipeRequest, _game_pb2.UndoSwipeResponse]
-    """Takes the caller's verdict on a film back. If that film was a match, the match is withdrawn."""
+    """Takes the caller's verdict on a film back: the card comes again. If the film was a match that needs this like, the match
+    is withdrawn. A film that VERDICT_SEEN_IT has marked as watched stays marked. FAILED_PRECONDITION (GAME_ENDED).
+    """
     WatchGame: _grpc.UnaryStreamMultiCallable[_game_pb2.WatchGameRequest, _game_pb2.WatchGameResponse]
-    """The room's events, from a number on, and then as they happen. Over REST they are server-sent events. A stream that
-    fails on the way says why in a last message, `error`.
+    """The room's events, from a number on, and then as they happen. REST has the same as StreamEvents.
 
     The first message tells whether the stream goes on where the client was (`resumed`) or starts over from a snapshot.
     A heartbeat comes at least every 15 seconds.
     """
+    StreamEvents: _grpc.UnaryStreamMultiCallable[_game_pb2.StreamEventsRequest, _httpbody_pb2.HttpBody]
+    """WatchGame as server-sent events (`text/event-stream`), for REST: each `data:` is a WatchGameResponse as JSON, and what
+    one can resume after has an `id:`. Whoever connects again with the last one as `Last-Event-ID`, as browsers do by
+    themselves, hears what they have missed; it counts more than `after_seq` and `epoch`, which serve everybody else. A
+    stream that fails on the way says why in a last message, `error`.
+    buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+    """
     Play: _grpc.StreamStreamMultiCallable[_game_pb2.PlayRequest, _game_pb2.PlayResponse]
-    """The main way to play: hello first, then swipes up; a snapshot or what was missed, acknowledgements, events and the next
-    cards down. Swipes may be sent without waiting for the acknowledgement of the one before.
+    """The main way to play: hello first, then swipes and undos up; a snapshot or what was missed, acknowledgements, events and the next
+    cards down. They may be sent without waiting for the acknowledgement of the one before.
 
     A swipe that is refused is answered in its acknowledgement; the stream goes on. Clients over gRPC send the room's
     code as metadata `x-game-code` too, so that the edge can bring a room's players to the same server.
     """
     GetResults: _grpc.UnaryUnaryMultiCallable[_game_pb2.GetResultsRequest, _game_pb2.GetResultsResponse]
-    """What became of the evening: matches, near misses, statistics. For those in the room, once it has ended."""
+    """What became of the evening: matches, near misses, statistics. For those in the room when it ended, and as long as all
+    have run out of cards; FAILED_PRECONDITION (GAME_NOT_ENDED) otherwise. Statistics come with the end.
+
+    Nobody learns who passed on what: near misses name films that somebody likes, and say how many, not who. Numbers
+    about a player are in steps of 10 from 10 to 90, over 10 cards or more.
+    """
     ListMyGames: _grpc.UnaryUnaryMultiCallable[_game_pb2.ListMyGamesRequest, _game_pb2.ListMyGamesResponse]
-    """The caller's rooms of the last days, the latest first."""
+    """The caller's rooms, those they are in and those they were in to the end, the latest first. A room is forgotten 24
+    hours after the last that happened in it; movie nights are kept (LibraryService.ListMovieNights).
+    """
 
 @_typing.type_check_only
 class GameServiceAsyncStub(GameServiceStub):
@@ -128,11 +167,15 @@ class GameServiceAsyncStub(GameServiceStub):
     GetGame: _aio.UnaryUnaryMultiCallable[_game_pb2.GetGameRequest, _game_pb2.GetGameResponse]  # type: ignore[assignment]
     """The room as it is now, for those in it."""
     UpdateGame: _aio.UnaryUnaryMultiCallable[_game_pb2.UpdateGameRequest, _game_pb2.UpdateGameResponse]  # type: ignore[assignment]
-    """Changes the name or the settings. Host only, in the lobby only."""
+    """Changes the name or the settings. Host only (NOT_HOST), in the lobby only (GAME_STARTED). FAILED_PRECONDITION
+    (LIKES_NEEDED_MISSING) when the room would count likes without saying how many.
+    """
     JoinGame: _aio.UnaryUnaryMultiCallable[_game_pb2.JoinGameRequest, _game_pb2.JoinGameResponse]  # type: ignore[assignment]
     """Joins the room with this code. Joining where one already is changes nothing and gives the room. FAILED_PRECONDITION
-    when it is full (ROOM_FULL), locked (ROOM_LOCKED), past the lobby (GAME_STARTED; who left may come back all the
-    same) or over (GAME_ENDED); ALREADY_EXISTS (ALREADY_PLAYING) when the caller is in another room.
+    when it is over (GAME_ENDED) or full (ROOM_FULL), and for strangers when it is locked (ROOM_LOCKED) or past the lobby
+    (GAME_STARTED): who left may come back all the same. PERMISSION_DENIED (REMOVED_FROM_GAME) for those whom the host
+    has taken out. ALREADY_EXISTS (ALREADY_PLAYING) when the caller is in another room. After 5 codes in a minute that
+    did not let the caller in: RESOURCE_EXHAUSTED (TOO_MANY_WRONG_CODES), with the time to wait.
     """
     LeaveGame: _aio.UnaryUnaryMultiCallable[_game_pb2.LeaveGameRequest, _game_pb2.LeaveGameResponse]  # type: ignore[assignment]
     """Leaves the room, at any time. The matches are looked at again without the one who left (a single player left over
@@ -140,11 +183,14 @@ class GameServiceAsyncStub(GameServiceStub):
     the game. Who left may come back with JoinGame, and their swipes count again.
     """
     RemovePlayer: _aio.UnaryUnaryMultiCallable[_game_pb2.RemovePlayerRequest, _game_pb2.RemovePlayerResponse]  # type: ignore[assignment]
-    """Takes somebody out of the room, and keeps them out. Host only."""
+    """Takes somebody out of the room, and keeps them out; who has left already is kept out, too. The matches are looked at
+    again without them. Host only. NOT_FOUND (PLAYER_NOT_FOUND) when nobody has the id; FAILED_PRECONDITION (HOST_STAYS)
+    for the host's own.
+    """
     TransferHost: _aio.UnaryUnaryMultiCallable[_game_pb2.TransferHostRequest, _game_pb2.TransferHostResponse]  # type: ignore[assignment]
-    """Makes somebody else in the room its host. Host only."""
+    """Makes somebody else in the room its host. Host only. NOT_FOUND (PLAYER_NOT_FOUND) unless they are there."""
     LockGame: _aio.UnaryUnaryMultiCallable[_game_pb2.LockGameRequest, _game_pb2.LockGameResponse]  # type: ignore[assignment]
-    """Closes the door, or opens it again. Host only."""
+    """Closes the door to strangers, or opens it again. Who was in the room before may come back. Host only."""
     AddPick: _aio.UnaryUnaryMultiCallable[_game_pb2.AddPickRequest, _game_pb2.AddPickResponse]  # type: ignore[assignment]
     """Puts a film into the deck, in the lobby. Picking a film twice changes nothing. NOT_FOUND (MOVIE_NOT_FOUND) for a film
     that does not exist; FAILED_PRECONDITION (TOO_MANY_PICKS) when the caller has picked 100.
@@ -155,13 +201,28 @@ class GameServiceAsyncStub(GameServiceStub):
     """The caller's own picks, and how many all players have put in together. What the others picked is a surprise."""
     StartGame: _aio.UnaryUnaryMultiCallable[_game_pb2.StartGameRequest, _game_pb2.StartGameResponse]  # type: ignore[assignment]
     """Fixes the deck and starts the swiping. Host only, with at least two players (NOT_ENOUGH_PLAYERS). A source that gives
-    no films falls back to what is trending, and the game's event says so.
+    no films falls back to what is trending, and the game's event says so. FAILED_PRECONDITION (NO_MOVIES) when that
+    gives none either.
     """
     EndGame: _aio.UnaryUnaryMultiCallable[_game_pb2.EndGameRequest, _game_pb2.EndGameResponse]  # type: ignore[assignment]
-    """Ends the game and opens its results. Host only."""
+    """Ends the game and opens its results. Host only. Ending what has ended changes nothing."""
+    CountDeck: _aio.UnaryUnaryMultiCallable[_game_pb2.CountDeckRequest, _game_pb2.CountDeckResponse]  # type: ignore[assignment]
+    """How many films the deck would have now, so that the lobby can show it while settings and picks change. Only the host may
+    ask for settings other than the room's.
+    """
+    StartRunOff: _aio.UnaryUnaryMultiCallable[_game_pb2.StartRunOffRequest, _game_pb2.StartRunOffResponse]  # type: ignore[assignment]
+    """Swipes once more, through the best films only: those with most likes, up to 5 and at least 2. All verdicts are given
+    anew, and matches that stood are withdrawn. Host only, once everybody has run out of cards (CARDS_LEFT).
+    """
+    DrawWinner: _aio.UnaryUnaryMultiCallable[_game_pb2.DrawWinnerRequest, _game_pb2.DrawWinnerResponse]  # type: ignore[assignment]
+    """Lets chance decide between the films with most likes, and ends the game. Host only, once everybody has run out of cards
+    (CARDS_LEFT). Asking again gives the same film.
+    """
+    GetQrCode: _aio.UnaryUnaryMultiCallable[_game_pb2.GetQrCodeRequest, _game_pb2.GetQrCodeResponse]  # type: ignore[assignment]
+    """The room's join link as a QR code: a picture to show to whoever sits nearby."""
     GetDeck: _aio.UnaryUnaryMultiCallable[_game_pb2.GetDeckRequest, _game_pb2.GetDeckResponse]  # type: ignore[assignment]
     """The caller's next cards, as films in the caller's language, the best guess first. Their order changes with what the
-    others swipe: ask again after a few.
+    others swipe: ask again after each swipe, as what somebody has just liked is the next card of all others.
     """
     Swipe: _aio.UnaryUnaryMultiCallable[_game_pb2.SwipeRequest, _game_pb2.SwipeResponse]  # type: ignore[assignment]
     """The caller's verdict on a film of the deck. `swipe_id` makes a retry harmless: same id, same answer, one effect. An
@@ -169,25 +230,40 @@ class GameServiceAsyncStub(GameServiceStub):
     ALREADY_SWIPED (another swipe id was there first; undo it), SWIPE_ID_REUSED (the id stands for another swipe).
     """
     UndoSwipe: _aio.UnaryUnaryMultiCallable[_game_pb2.UndoSwipeRequest, _game_pb2.UndoSwipeResponse]  # type: ignore[assignment]
-    """Takes the caller's verdict on a film back. If that film was a match, the match is withdrawn."""
+    """Takes the caller's verdict on a film back: the card comes again. If the film was a match that needs this like, the match
+    is withdrawn. A film that VERDICT_SEEN_IT has marked as watched stays marked. FAILED_PRECONDITION (GAME_ENDED).
+    """
     WatchGame: _aio.UnaryStreamMultiCallable[_game_pb2.WatchGameRequest, _game_pb2.WatchGameResponse]  # type: ignore[assignment]
-    """The room's events, from a number on, and then as they happen. Over REST they are server-sent events. A stream that
-    fails on the way says why in a last message, `error`.
+    """The room's events, from a number on, and then as they happen. REST has the same as StreamEvents.
 
     The first message tells whether the stream goes on where the client was (`resumed`) or starts over from a snapshot.
     A heartbeat comes at least every 15 seconds.
     """
+    StreamEvents: _aio.UnaryStreamMultiCallable[_game_pb2.StreamEventsRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
+    """WatchGame as server-sent events (`text/event-stream`), for REST: each `data:` is a WatchGameResponse as JSON, and what
+    one can resume after has an `id:`. Whoever connects again with the last one as `Last-Event-ID`, as browsers do by
+    themselves, hears what they have missed; it counts more than `after_seq` and `epoch`, which serve everybody else. A
+    stream that fails on the way says why in a last message, `error`.
+    buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+    """
     Play: _aio.StreamStreamMultiCallable[_game_pb2.PlayRequest, _game_pb2.PlayResponse]  # type: ignore[assignment]
-    """The main way to play: hello first, then swipes up; a snapshot or what was missed, acknowledgements, events and the next
-    cards down. Swipes may be sent without waiting for the acknowledgement of the one before.
+    """The main way to play: hello first, then swipes and undos up; a snapshot or what was missed, acknowledgements, events and the next
+    cards down. They may be sent without waiting for the acknowledgement of the one before.
 
     A swipe that is refused is answered in its acknowledgement; the stream goes on. Clients over gRPC send the room's
     code as metadata `x-game-code` too, so that the edge can bring a room's players to the same server.
     """
     GetResults: _aio.UnaryUnaryMultiCallable[_game_pb2.GetResultsRequest, _game_pb2.GetResultsResponse]  # type: ignore[assignment]
-    """What became of the evening: matches, near misses, statistics. For those in the room, once it has ended."""
+    """What became of the evening: matches, near misses, statistics. For those in the room when it ended, and as long as all
+    have run out of cards; FAILED_PRECONDITION (GAME_NOT_ENDED) otherwise. Statistics come with the end.
+
+    Nobody learns who passed on what: near misses name films that somebody likes, and say how many, not who. Numbers
+    about a player are in steps of 10 from 10 to 90, over 10 cards or more.
+    """
     ListMyGames: _aio.UnaryUnaryMultiCallable[_game_pb2.ListMyGamesRequest, _game_pb2.ListMyGamesResponse]  # type: ignore[assignment]
-    """The caller's rooms of the last days, the latest first."""
+    """The caller's rooms, those they are in and those they were in to the end, the latest first. A room is forgotten 24
+    hours after the last that happened in it; movie nights are kept (LibraryService.ListMovieNights).
+    """
 
 class GameServiceServicer(metaclass=_abc_1.ABCMeta):
     """Rooms. Calls about a room answer NOT_FOUND (GAME_NOT_FOUND) when there is none with the code or the caller is not in
@@ -218,7 +294,9 @@ class GameServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _game_pb2.UpdateGameRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_game_pb2.UpdateGameResponse, _abc.Awaitable[_game_pb2.UpdateGameResponse]]:
-        """Changes the name or the settings. Host only, in the lobby only."""
+        """Changes the name or the settings. Host only (NOT_HOST), in the lobby only (GAME_STARTED). FAILED_PRECONDITION
+        (LIKES_NEEDED_MISSING) when the room would count likes without saying how many.
+        """
 
     @_abc_1.abstractmethod
     def JoinGame(
@@ -227,8 +305,10 @@ class GameServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_game_pb2.JoinGameResponse, _abc.Awaitable[_game_pb2.JoinGameResponse]]:
         """Joins the room with this code. Joining where one already is changes nothing and gives the room. FAILED_PRECONDITION
-        when it is full (ROOM_FULL), locked (ROOM_LOCKED), past the lobby (GAME_STARTED; who left may come back all the
-        same) or over (GAME_ENDED); ALREADY_EXISTS (ALREADY_PLAYING) when the caller is in another room.
+        when it is over (GAME_ENDED) or full (ROOM_FULL), and for strangers when it is locked (ROOM_LOCKED) or past the lobby
+        (GAME_STARTED): who left may come back all the same. PERMISSION_DENIED (REMOVED_FROM_GAME) for those whom the host
+        has taken out. ALREADY_EXISTS (ALREADY_PLAYING) when the caller is in another room. After 5 codes in a minute that
+        did not let the caller in: RESOURCE_EXHAUSTED (TOO_MANY_WRONG_CODES), with the time to wait.
         """
 
     @_abc_1.abstractmethod
@@ -248,7 +328,10 @@ class GameServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _game_pb2.RemovePlayerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_game_pb2.RemovePlayerResponse, _abc.Awaitable[_game_pb2.RemovePlayerResponse]]:
-        """Takes somebody out of the room, and keeps them out. Host only."""
+        """Takes somebody out of the room, and keeps them out; who has left already is kept out, too. The matches are looked at
+        again without them. Host only. NOT_FOUND (PLAYER_NOT_FOUND) when nobody has the id; FAILED_PRECONDITION (HOST_STAYS)
+        for the host's own.
+        """
 
     @_abc_1.abstractmethod
     def TransferHost(
@@ -256,7 +339,7 @@ class GameServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _game_pb2.TransferHostRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_game_pb2.TransferHostResponse, _abc.Awaitable[_game_pb2.TransferHostResponse]]:
-        """Makes somebody else in the room its host. Host only."""
+        """Makes somebody else in the room its host. Host only. NOT_FOUND (PLAYER_NOT_FOUND) unless they are there."""
 
     @_abc_1.abstractmethod
     def LockGame(
@@ -264,7 +347,7 @@ class GameServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _game_pb2.LockGameRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_game_pb2.LockGameResponse, _abc.Awaitable[_game_pb2.LockGameResponse]]:
-        """Closes the door, or opens it again. Host only."""
+        """Closes the door to strangers, or opens it again. Who was in the room before may come back. Host only."""
 
     @_abc_1.abstractmethod
     def AddPick(
@@ -299,7 +382,8 @@ class GameServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_game_pb2.StartGameResponse, _abc.Awaitable[_game_pb2.StartGameResponse]]:
         """Fixes the deck and starts the swiping. Host only, with at least two players (NOT_ENOUGH_PLAYERS). A source that gives
-        no films falls back to what is trending, and the game's event says so.
+        no films falls back to what is trending, and the game's event says so. FAILED_PRECONDITION (NO_MOVIES) when that
+        gives none either.
         """
 
     @_abc_1.abstractmethod
@@ -308,7 +392,45 @@ class GameServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _game_pb2.EndGameRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_game_pb2.EndGameResponse, _abc.Awaitable[_game_pb2.EndGameResponse]]:
-        """Ends the game and opens its results. Host only."""
+        """Ends the game and opens its results. Host only. Ending what has ended changes nothing."""
+
+    @_abc_1.abstractmethod
+    def CountDeck(
+        self,
+        request: _game_pb2.CountDeckRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_game_pb2.CountDeckResponse, _abc.Awaitable[_game_pb2.CountDeckResponse]]:
+        """How many films the deck would have now, so that the lobby can show it while settings and picks change. Only the host may
+        ask for settings other than the room's.
+        """
+
+    @_abc_1.abstractmethod
+    def StartRunOff(
+        self,
+        request: _game_pb2.StartRunOffRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_game_pb2.StartRunOffResponse, _abc.Awaitable[_game_pb2.StartRunOffResponse]]:
+        """Swipes once more, through the best films only: those with most likes, up to 5 and at least 2. All verdicts are given
+        anew, and matches that stood are withdrawn. Host only, once everybody has run out of cards (CARDS_LEFT).
+        """
+
+    @_abc_1.abstractmethod
+    def DrawWinner(
+        self,
+        request: _game_pb2.DrawWinnerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_game_pb2.DrawWinnerResponse, _abc.Awaitable[_game_pb2.DrawWinnerResponse]]:
+        """Lets chance decide between the films with most likes, and ends the game. Host only, once everybody has run out of cards
+        (CARDS_LEFT). Asking again gives the same film.
+        """
+
+    @_abc_1.abstractmethod
+    def GetQrCode(
+        self,
+        request: _game_pb2.GetQrCodeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_game_pb2.GetQrCodeResponse, _abc.Awaitable[_game_pb2.GetQrCodeResponse]]:
+        """The room's join link as a QR code: a picture to show to whoever sits nearby."""
 
     @_abc_1.abstractmethod
     def GetDeck(
@@ -317,7 +439,7 @@ class GameServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_game_pb2.GetDeckResponse, _abc.Awaitable[_game_pb2.GetDeckResponse]]:
         """The caller's next cards, as films in the caller's language, the best guess first. Their order changes with what the
-        others swipe: ask again after a few.
+        others swipe: ask again after each swipe, as what somebody has just liked is the next card of all others.
         """
 
     @_abc_1.abstractmethod
@@ -337,7 +459,9 @@ class GameServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _game_pb2.UndoSwipeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_game_pb2.UndoSwipeResponse, _abc.Awaitable[_game_pb2.UndoSwipeResponse]]:
-        """Takes the caller's verdict on a film back. If that film was a match, the match is withdrawn."""
+        """Takes the caller's verdict on a film back: the card comes again. If the film was a match that needs this like, the match
+        is withdrawn. A film that VERDICT_SEEN_IT has marked as watched stays marked. FAILED_PRECONDITION (GAME_ENDED).
+        """
 
     @_abc_1.abstractmethod
     def WatchGame(
@@ -345,11 +469,23 @@ class GameServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _game_pb2.WatchGameRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_game_pb2.WatchGameResponse], _abc.AsyncIterator[_game_pb2.WatchGameResponse]]:
-        """The room's events, from a number on, and then as they happen. Over REST they are server-sent events. A stream that
-        fails on the way says why in a last message, `error`.
+        """The room's events, from a number on, and then as they happen. REST has the same as StreamEvents.
 
         The first message tells whether the stream goes on where the client was (`resumed`) or starts over from a snapshot.
         A heartbeat comes at least every 15 seconds.
+        """
+
+    @_abc_1.abstractmethod
+    def StreamEvents(
+        self,
+        request: _game_pb2.StreamEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_httpbody_pb2.HttpBody], _abc.AsyncIterator[_httpbody_pb2.HttpBody]]:
+        """WatchGame as server-sent events (`text/event-stream`), for REST: each `data:` is a WatchGameResponse as JSON, and what
+        one can resume after has an `id:`. Whoever connects again with the last one as `Last-Event-ID`, as browsers do by
+        themselves, hears what they have missed; it counts more than `after_seq` and `epoch`, which serve everybody else. A
+        stream that fails on the way says why in a last message, `error`.
+        buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         """
 
     @_abc_1.abstractmethod
@@ -358,8 +494,8 @@ class GameServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_game_pb2.PlayRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_game_pb2.PlayResponse], _abc.AsyncIterator[_game_pb2.PlayResponse]]:
-        """The main way to play: hello first, then swipes up; a snapshot or what was missed, acknowledgements, events and the next
-        cards down. Swipes may be sent without waiting for the acknowledgement of the one before.
+        """The main way to play: hello first, then swipes and undos up; a snapshot or what was missed, acknowledgements, events and the next
+        cards down. They may be sent without waiting for the acknowledgement of the one before.
 
         A swipe that is refused is answered in its acknowledgement; the stream goes on. Clients over gRPC send the room's
         code as metadata `x-game-code` too, so that the edge can bring a room's players to the same server.
@@ -371,7 +507,12 @@ class GameServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _game_pb2.GetResultsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_game_pb2.GetResultsResponse, _abc.Awaitable[_game_pb2.GetResultsResponse]]:
-        """What became of the evening: matches, near misses, statistics. For those in the room, once it has ended."""
+        """What became of the evening: matches, near misses, statistics. For those in the room when it ended, and as long as all
+        have run out of cards; FAILED_PRECONDITION (GAME_NOT_ENDED) otherwise. Statistics come with the end.
+
+        Nobody learns who passed on what: near misses name films that somebody likes, and say how many, not who. Numbers
+        about a player are in steps of 10 from 10 to 90, over 10 cards or more.
+        """
 
     @_abc_1.abstractmethod
     def ListMyGames(
@@ -379,6 +520,8 @@ class GameServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _game_pb2.ListMyGamesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_game_pb2.ListMyGamesResponse, _abc.Awaitable[_game_pb2.ListMyGamesResponse]]:
-        """The caller's rooms of the last days, the latest first."""
+        """The caller's rooms, those they are in and those they were in to the end, the latest first. A room is forgotten 24
+        hours after the last that happened in it; movie nights are kept (LibraryService.ListMovieNights).
+        """
 
 def add_GameServiceServicer_to_server(servicer: GameServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -92,7 +92,9 @@ class ExportUserResponse(_message.Message):
     DATA_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def data(self) -> _struct_pb2.Struct:
-        """`{"rooms": [{"code", "name", "playerId", "joinTime", "picks": [...], "swipes": [...]}]}`."""
+        """`{"rooms": [{"code", "name", "playerId", "joinTime", "picks": [...], "swipes": [...]}],
+        "taste": [{"genreId", "swipes", "likes"}]}`; genre 0 stands for all films.
+        """
 
     def __init__(
         self,

@@ -53,14 +53,15 @@ class PeopleServiceServicer:
 
     def EraseUser(self, request, context):
         """Takes a person out of the room they are in, and erases their id and name from all rooms that live. Their swipes stay as those of
-        nobody, so that the others' matches stand. Erasing twice is fine.
+        nobody, so that the others' matches stand. What was counted of their taste is forgotten. Erasing twice is fine.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ExportUser(self, request, context):
-        """Everything that is held about a person: the rooms they are or were in, with their own picks and swipes.
+        """Everything that is held about a person: the rooms they are or were in, with their own picks and swipes, and how often they liked
+        films of each genre in games that are over.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

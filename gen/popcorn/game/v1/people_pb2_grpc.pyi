@@ -35,10 +35,12 @@ class PeopleServiceStub:
     def __new__(cls, channel: _aio.Channel) -> PeopleServiceAsyncStub: ...
     EraseUser: _grpc.UnaryUnaryMultiCallable[_people_pb2.EraseUserRequest, _people_pb2.EraseUserResponse]
     """Takes a person out of the room they are in, and erases their id and name from all rooms that live. Their swipes stay as those of
-    nobody, so that the others' matches stand. Erasing twice is fine.
+    nobody, so that the others' matches stand. What was counted of their taste is forgotten. Erasing twice is fine.
     """
     ExportUser: _grpc.UnaryUnaryMultiCallable[_people_pb2.ExportUserRequest, _people_pb2.ExportUserResponse]
-    """Everything that is held about a person: the rooms they are or were in, with their own picks and swipes."""
+    """Everything that is held about a person: the rooms they are or were in, with their own picks and swipes, and how often they liked
+    films of each genre in games that are over.
+    """
 
 @_typing.type_check_only
 class PeopleServiceAsyncStub(PeopleServiceStub):
@@ -47,10 +49,12 @@ class PeopleServiceAsyncStub(PeopleServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     EraseUser: _aio.UnaryUnaryMultiCallable[_people_pb2.EraseUserRequest, _people_pb2.EraseUserResponse]  # type: ignore[assignment]
     """Takes a person out of the room they are in, and erases their id and name from all rooms that live. Their swipes stay as those of
-    nobody, so that the others' matches stand. Erasing twice is fine.
+    nobody, so that the others' matches stand. What was counted of their taste is forgotten. Erasing twice is fine.
     """
     ExportUser: _aio.UnaryUnaryMultiCallable[_people_pb2.ExportUserRequest, _people_pb2.ExportUserResponse]  # type: ignore[assignment]
-    """Everything that is held about a person: the rooms they are or were in, with their own picks and swipes."""
+    """Everything that is held about a person: the rooms they are or were in, with their own picks and swipes, and how often they liked
+    films of each genre in games that are over.
+    """
 
 class PeopleServiceServicer(metaclass=_abc_1.ABCMeta):
     """People in rooms. Inside the mesh only: the gateway has made sure that it speaks for the person."""
@@ -62,7 +66,7 @@ class PeopleServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_people_pb2.EraseUserResponse, _abc.Awaitable[_people_pb2.EraseUserResponse]]:
         """Takes a person out of the room they are in, and erases their id and name from all rooms that live. Their swipes stay as those of
-        nobody, so that the others' matches stand. Erasing twice is fine.
+        nobody, so that the others' matches stand. What was counted of their taste is forgotten. Erasing twice is fine.
         """
 
     @_abc_1.abstractmethod
@@ -71,6 +75,8 @@ class PeopleServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _people_pb2.ExportUserRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_people_pb2.ExportUserResponse, _abc.Awaitable[_people_pb2.ExportUserResponse]]:
-        """Everything that is held about a person: the rooms they are or were in, with their own picks and swipes."""
+        """Everything that is held about a person: the rooms they are or were in, with their own picks and swipes, and how often they liked
+        films of each genre in games that are over.
+        """
 
 def add_PeopleServiceServicer_to_server(servicer: PeopleServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

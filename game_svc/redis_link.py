@@ -1,0 +1,493 @@
+"""The way to Redis, one server or a cluster: the only file that knows the driver.
+
+Whatever the process asks at the same moment travels together. Each server has a lane: one connection that
+sends all questions that have gathered, reads all answers, and then sends those that have gathered meanwhile.
+So a thousand rooms need no thousand connections, the driver's work is shared by all, and the server syncs
+its append-only file once for all of them.
+
+Which keys a question is about decides its lane, so all keys of one question must share a hash slot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Final
+from urllib.parse import urlsplit, urlunsplit
+
+import redis.asyncio as redis
+import structlog
+from redis.asyncio.client import PubSub
+from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.crc import key_slot
+from redis.exceptions import (
+    AskError,
+    ClusterDownError,
+    MasterDownError,
+    MovedError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
+
+from mesh import tracing
+from mesh.errors import Unavailable
+
+MOST_TOGETHER: Final = 512
+"""How many questions travel together."""
+
+MOST_WAITING: Final = 20_000
+"""How many questions may wait for a server; more are answered UNAVAILABLE."""
+
+_PATIENCE_SECONDS: Final = 2.0
+_DISK_PATIENCE_MS: Final = 1000
+_LISTEN_SECONDS: Final = 5.0
+_RECONNECT_SECONDS: Final = 0.2
+_FENCE_LIFE: Final = timedelta(hours=1)
+_CLUSTER: Final = "+cluster"
+
+# What a server says while it cannot do its work: not our mistake, and over one day.
+_NOT_NOW: Final = (
+    *(ClusterDownError, TryAgainError, MovedError, AskError),
+    *(ReadOnlyError, MasterDownError, OutOfMemoryError),
+)
+_NOT_NOW_WORDS: Final = ("MISCONF", "NOREPLICAS", "BUSY")
+
+_log = structlog.get_logger("game_svc.redis")
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A Lua script that runs on the server, all of it or nothing."""
+
+    text: str
+    sha: str = field(init=False)
+    """What the server knows it by."""
+
+    def __post_init__(self) -> None:
+        """Name it."""
+        object.__setattr__(self, "sha", hashlib.sha1(self.text.encode()).hexdigest())  # noqa: S324 - Redis' own name
+
+
+_Question = tuple[str | bytes | int | float, ...]
+_Waiting = tuple[_Question, "asyncio.Future[Any]"]
+_Client = redis.Redis | redis.RedisCluster
+
+
+class RedisLink:
+    """Redis. Every method raises `Unavailable` when it does not answer, or cannot do its work right now."""
+
+    def __init__(self, url: str) -> None:
+        """Describe it; nothing is opened yet.
+
+        Args:
+            url: `redis://host:6379/0` or `rediss://...` for one server; `redis+cluster://host:6379` or
+                `rediss+cluster://...` for a cluster that this host belongs to.
+        """
+        parts = urlsplit(url)
+        self._url = parts._replace(scheme=parts.scheme.removesuffix(_CLUSTER))
+        self._cluster: redis.RedisCluster | None = None
+        self._single: redis.Redis | None = None
+        # No retries by the driver: an append whose answer was lost may have been made; only the rules can
+        # tell.
+        how: dict[str, Any] = {
+            "socket_timeout": _PATIENCE_SECONDS,
+            "socket_connect_timeout": _PATIENCE_SECONDS,
+            "socket_keepalive": True,
+            "health_check_interval": 15,
+            "retry": Retry(NoBackoff(), 0),
+        }
+        if parts.scheme.endswith(_CLUSTER):
+            self._cluster = redis.RedisCluster.from_url(urlunsplit(self._url), **how)
+        else:
+            self._single = redis.Redis.from_url(url, **how)
+        self._how = how
+        self._lanes: dict[tuple[str, bool], _Lane] = {}
+        self._ears: dict[str, redis.Redis] = {}
+        self._ready = self._cluster is None
+        self._connecting: asyncio.Lock = asyncio.Lock()
+        self._has_file = True
+        self.failures = 0
+        """How many questions were not answered in time, since the start."""
+
+    async def close(self) -> None:
+        """Let go of all connections."""
+        for lane in self._lanes.values():
+            await lane.close()
+        for client in (self._cluster, self._single, *self._ears.values()):
+            if client is not None:
+                await client.aclose()
+
+    async def ping(self) -> None:
+        """Return when Redis answers: of a cluster, any server that holds rooms."""
+        if self._cluster is None:
+            await self._lane("").ask(("PING",))
+            return
+        await self._connect()
+        cluster = self._cluster
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            answers = await asyncio.gather(
+                *(cluster.ping(target_nodes=[node]) for node in cluster.get_primaries()),
+                return_exceptions=True,
+            )
+        if all(isinstance(answer, BaseException) for answer in answers):
+            raise Unavailable("redis")
+
+    async def ask(self, key: str, command: str, *arguments: str | bytes | float) -> Any:
+        """Return the answer to a command about a key, which stands first among its arguments."""
+        if not self._ready:
+            await self._connect()
+        with tracing.span("redis", command):
+            return await self._lane(key).ask((command, key, *arguments))
+
+    async def run(self, script: Script, keys: Sequence[str], arguments: Sequence[str | bytes | float]) -> Any:
+        """Return what a script returns."""
+        if not self._ready:
+            await self._connect()
+        lane = self._lane(keys[0])
+        question = (len(keys), *keys, *arguments)
+        with tracing.span("redis", "EVALSHA"):
+            try:
+                return await lane.ask(("EVALSHA", script.sha, *question))
+            except NoScriptError:
+                return await lane.ask(("EVAL", script.text, *question))
+
+    async def settle(self, key: str) -> None:
+        """Return when everything that was ever written beside a key is on disk.
+
+        A write of our own followed by WAITAOF on the same connection: the append-only file is one sequence,
+        so once this write is on disk, all before it are. Who asks while another's answer is on its way shares
+        the next one. That a server has no append-only file is logged once.
+
+        Args:
+            key: A key that may be overwritten.
+        """
+        if not self._has_file:
+            return
+        if not self._ready:
+            await self._connect()
+        lane = self._lane(key, waits=True)
+        write = lane.ask(("SET", key, "1", "EX", round(_FENCE_LIFE.total_seconds())))
+        wait = lane.ask(("WAITAOF", 1, 0, _DISK_PATIENCE_MS))
+        try:
+            with tracing.span("redis", "WAITAOF"):
+                _, on_disk = await asyncio.gather(write, wait)
+        except ResponseError as error:
+            self._has_file = False
+            _log.warning("redis.no_append_only_file", why=str(error))
+            return
+        if int(on_disk[0]) < 1:
+            raise Unavailable("redis")
+
+    def wakeups(self, heard: Callable[[str, str], None]) -> Wakeups:
+        """Return what hears of messages; `heard` is called with the channel and the message."""
+        return Wakeups(self, heard)
+
+    def home_of(self, key: str) -> str:
+        """Return the name of the server that holds a key; "" where there is only one.
+
+        Raises:
+            Unavailable: The cluster has not been reached yet, or nobody in it has the key's slot.
+        """
+        if self._cluster is None:
+            return ""
+        try:
+            return str(self._node(key).name)
+        except (RedisError, AttributeError, KeyError, IndexError) as error:
+            raise Unavailable("redis") from error
+
+    def ears(self, home: str) -> PubSub:
+        """Return a subscriber to one server."""
+        if self._cluster is None:
+            assert self._single is not None, "either one server or a cluster"
+            return self._single.pubsub()
+        client = self._ears.get(home)
+        if client is None:
+            # The driver's own subscriber to a cluster asks one server after the other, each with a wait.
+            user, at, _ = self._url.netloc.rpartition("@")
+            client = redis.Redis.from_url(
+                urlunsplit(self._url._replace(netloc=user + at + home)), **self._how
+            )
+            self._ears[home] = client
+        return client.pubsub()
+
+    async def look_around(self) -> None:
+        """Find out which server of the cluster holds what now."""
+        if self._cluster is not None:
+            async with self._connecting:
+                self._ready = False
+            await self._connect()
+
+    async def _connect(self) -> None:
+        assert self._cluster is not None, "one server needs no looking for"
+        async with self._connecting:
+            if self._ready:
+                return
+            try:
+                async with asyncio.timeout(_PATIENCE_SECONDS):
+                    await self._cluster.nodes_manager.initialize()
+                    await self._cluster.initialize()
+            except (RedisError, OSError, TimeoutError) as error:
+                _log.warning("redis.unavailable", error=type(error).__name__)
+                raise Unavailable("redis") from error
+            self._ready = True
+
+    def _node(self, key: str) -> ClusterNode:
+        assert self._cluster is not None, "one server has no nodes"
+        return self._cluster.nodes_manager.get_node_from_slot(key_slot(key.encode()))
+
+    def _lane(self, key: str, *, waits: bool = False) -> _Lane:
+        return self._lane_of(self.home_of(key), waits=waits)
+
+    def _lane_of(self, home: str, *, waits: bool = False) -> _Lane:
+        """Return the lane to a server; questions that wait for its disk have one of their own."""
+        lane = self._lanes.get((home, waits))
+        if lane is None:
+            client: _Client | None = self._cluster or self._single
+            assert client is not None, "either one server or a cluster"
+            lane = self._lanes[home, waits] = _Lane(client, self._note_failures)
+        return lane
+
+    def _note_failures(self, number: int) -> None:
+        self.failures += number
+
+
+class _Lane:
+    """The questions to one server, in the order in which they were asked."""
+
+    def __init__(self, client: _Client, failed: Callable[[int], None]) -> None:
+        self._client = client
+        self._failed = failed
+        self._waiting: deque[_Waiting] = deque()
+        self._sending: asyncio.Task[None] | None = None
+
+    def ask(self, question: _Question) -> asyncio.Future[Any]:
+        """Return the answer, once it comes."""
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        if len(self._waiting) >= MOST_WAITING:
+            answer.set_exception(Unavailable("redis"))
+            return answer
+        self._waiting.append((question, answer))
+        if self._sending is None:
+            self._sending = asyncio.create_task(self._send(), name="redis lane")
+        return answer
+
+    async def close(self) -> None:
+        """Answer nothing more."""
+        if self._sending is not None:
+            self._sending.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._sending
+
+    async def _send(self) -> None:
+        together: list[_Waiting] = []
+        try:
+            while self._waiting:
+                together = [self._waiting.popleft() for _ in range(min(len(self._waiting), MOST_TOGETHER))]
+                await self._exchange(together)
+        finally:
+            self._sending = None
+            for _, answer in together:
+                if not answer.done():
+                    answer.cancel()
+
+    async def _exchange(self, together: Sequence[_Waiting]) -> None:
+        pipeline = self._client.pipeline(transaction=False)
+        for question, _ in together:
+            pipeline.execute_command(*question)
+        try:
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                answers = await pipeline.execute(raise_on_error=False)
+        except (RedisError, OSError, TimeoutError) as error:
+            _log.warning("redis.unavailable", error=type(error).__name__, questions=len(together))
+            answers = [error] * len(together)
+            self._failed(len(together))
+        for (_, future), answer in zip(together, answers, strict=True):
+            if future.done():
+                continue  # whoever asked has gone
+            if isinstance(answer, BaseException):
+                future.set_exception(_as_refusal(answer))
+            else:
+                future.set_result(answer)
+
+
+class Wakeups:
+    """Hears what is published on channels, over one connection a server, and connects again when it breaks.
+
+    A sharded channel where the server has those (Redis 7), so that in a cluster only the servers hear of it
+    that need to; else a plain one. `heard` may be called without need, with an empty message: after each
+    break, for every followed channel. What was published in between would otherwise go unnoticed.
+    """
+
+    def __init__(self, link: RedisLink, heard: Callable[[str, str], None]) -> None:
+        self._link = link
+        self._heard = heard
+        self._channels: set[str] = set()
+        self._homeless: set[str] = set()
+        self._listeners: dict[str, _Listener] = {}
+
+    async def follow(self, channel: str) -> None:
+        """Hear of a channel's messages from now on."""
+        self._channels.add(channel)
+        try:
+            listener = self._listener(channel)
+        except Unavailable:
+            self._homeless.add(channel)  # `run` finds it a home as soon as there is one
+        else:
+            await listener.add(channel)
+
+    async def unfollow(self, channel: str) -> None:
+        """Hear no more of a channel."""
+        self._channels.discard(channel)
+        self._homeless.discard(channel)
+        for listener in tuple(self._listeners.values()):
+            await listener.remove(channel)
+
+    async def run(self) -> None:
+        """Listen until cancelled."""
+        try:
+            while True:
+                await asyncio.sleep(_RECONNECT_SECONDS)
+                if self._homeless or any(listener.lost for listener in self._listeners.values()):
+                    with suppress(Unavailable):  # logged where it was found out
+                        await self._find_homes()
+        finally:
+            for listener in self._listeners.values():
+                await listener.stop()
+
+    async def _find_homes(self) -> None:
+        """Have each channel listened to where it is published now."""
+        await self._link.look_around()
+        for listener in self._listeners.values():
+            listener.lost = False
+        for channel in tuple(self._channels):
+            home = self._listener(channel)
+            for listener in tuple(self._listeners.values()):
+                if listener is not home:
+                    await listener.remove(channel)
+            if channel not in home.channels and channel in self._channels:
+                await home.add(channel)
+        self._homeless.clear()
+
+    def _listener(self, channel: str) -> _Listener:
+        home = self._link.home_of(channel)
+        listener = self._listeners.get(home)
+        if listener is None:
+            listener = self._listeners[home] = _Listener(self._link, home, self._heard)
+        return listener
+
+
+class _Listener:
+    """Listens to one server."""
+
+    def __init__(self, link: RedisLink, home: str, heard: Callable[[str, str], None]) -> None:
+        self._link = link
+        self._home = home
+        self._heard = heard
+        self.channels: set[str] = set()
+        self.lost = False
+        """Whether a channel may have moved to another server."""
+        self._sharded = True
+        self._subscriber: PubSub | None = None
+        self._listening = asyncio.create_task(self._run(), name="room wakeups")
+
+    async def add(self, channel: str) -> None:
+        self.channels.add(channel)
+        await self._tell(channel, subscribe=True)
+
+    async def remove(self, channel: str) -> None:
+        if channel in self.channels:
+            self.channels.discard(channel)
+            await self._tell(channel, subscribe=False)
+
+    async def stop(self) -> None:
+        self._listening.cancel()
+        await asyncio.wait({self._listening})
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                async with self._link.ears(self._home) as subscriber:
+                    # There is always one channel: the driver does not listen without any.
+                    await subscriber.subscribe("rooms")
+                    for channel in self.channels:
+                        await self._subscribe(subscriber, channel)
+                    self._subscriber = subscriber
+                    while True:
+                        message = await subscriber.get_message(timeout=_LISTEN_SECONDS)
+                        if message is not None:
+                            self._hear(message)
+            except ResponseError as error:
+                if self._sharded and "unknown command" in str(error):
+                    self._sharded = False
+                    _log.info("redis.no_sharded_channels")
+                else:  # MOVED: the channel's slot has gone elsewhere
+                    self.lost = True
+            except (RedisError, OSError, TimeoutError, Unavailable) as error:
+                _log.warning("redis.wakeups_interrupted", error=type(error).__name__)
+                self.lost = True
+            finally:
+                self._subscriber = None
+            await asyncio.sleep(_RECONNECT_SECONDS)
+
+    def _hear(self, message: dict[str, Any]) -> None:
+        channel = _text(message["channel"])
+        if channel not in self.channels:
+            return
+        match message["type"]:
+            case "message" | "smessage":
+                self._heard(channel, _text(message["data"]))
+            case "subscribe" | "ssubscribe":
+                # What was published before the confirmation is not published again.
+                self._heard(channel, "")
+            case "sunsubscribe":
+                # Not by our wish: its slot has gone to another server.
+                self.channels.discard(channel)
+                self.lost = True
+
+    async def _subscribe(self, subscriber: PubSub, channel: str) -> None:
+        if self._sharded:
+            await subscriber.ssubscribe(channel)
+        else:
+            await subscriber.subscribe(channel)
+
+    async def _tell(self, channel: str, *, subscribe: bool) -> None:
+        subscriber = self._subscriber
+        if subscriber is None:
+            return
+        try:
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                if subscribe:
+                    await self._subscribe(subscriber, channel)
+                elif self._sharded:
+                    await subscriber.sunsubscribe(channel)
+                else:
+                    await subscriber.unsubscribe(channel)
+        except (RedisError, OSError, TimeoutError) as error:
+            # `_run` finds the connection broken as well, and subscribes to everything on the next one.
+            _log.warning("redis.wakeups_interrupted", error=type(error).__name__)
+
+
+def _as_refusal(error: BaseException) -> BaseException:
+    if isinstance(error, NoScriptError):
+        return error
+    passing = isinstance(error, _NOT_NOW) or str(error).startswith(_NOT_NOW_WORDS)
+    if isinstance(error, ResponseError) and not passing:
+        return error  # a question that makes no sense: ours to repair
+    refusal = Unavailable("redis")
+    refusal.__cause__ = error
+    return refusal
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)

@@ -1,0 +1,116 @@
+"""The rooms on a Redis Cluster: three servers, each with a third of the slots."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import pytest_asyncio
+
+from dev.valkey import ValkeyCluster
+from game_svc.redis_link import RedisLink
+from game_svc.tests.friends import Friend, Replica, replica, scripted_movies
+from game_svc.tests.test_outages import swipe_until_taken
+from popcorn.game.v1 import game_pb2
+
+ROOMS = 6
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyCluster]:
+    servers = ValkeyCluster(tmp_path_factory.mktemp("cluster"))
+    try:
+        servers.start()
+        yield servers
+    finally:
+        servers.stop()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def replicas(cluster: ValkeyCluster) -> AsyncIterator[tuple[Replica, Replica]]:
+    async with (
+        scripted_movies() as (_, target),
+        replica(cluster.url, target) as first,
+        replica(cluster.url, target) as second,
+    ):
+        yield first, second
+
+
+async def match_over_two_replicas(replicas: tuple[Replica, Replica]) -> str:
+    """Two friends on two replicas find a film. Returns the room's code."""
+    ada, grace = Friend("ada", replicas[0].stub), Friend("grace", replicas[1].stub)
+    code = (await ada.create()).code
+    await grace.join(code)
+    await ada.pick(code, 11, 12)
+    await ada.start(code)
+    watching, playing = ada.watch(code), await grace.play(code)
+    await watching.first()
+    await playing.first()
+    await playing.ack(await playing.swipe(11))
+    await ada.swipe(code, 11)
+    for stream in (watching, playing):
+        assert (await stream.until_event("match")).match.movie_id == 11
+        stream.close()
+    assert watching.events == playing.events
+    return code
+
+
+async def test_rooms_lie_on_all_servers_and_replicas_hear_of_each_others_swipes(
+    cluster: ValkeyCluster, replicas: tuple[Replica, Replica]
+) -> None:
+    async with asyncio.timeout(30):
+        codes = [await match_over_two_replicas(replicas) for _ in range(ROOMS)]
+    link = RedisLink(cluster.url)
+    try:
+        await link.ping()
+        homes = set()
+        for code in codes:
+            kept = {
+                link.home_of(f"room:{{{code}}}{part}")
+                for part in ("", ":log", ":head", ":state", ":fence", ":presence")
+            }
+            assert len(kept) == 1, "all of a room lies together"
+            homes |= kept
+    finally:
+        await link.close()
+    assert len(homes) > 1, f"{ROOMS} rooms on one of three servers: that is one chance in 243"
+
+
+async def test_a_server_that_is_killed_takes_its_rooms_along_until_it_is_back_and_no_swipe(
+    cluster: ValkeyCluster, replicas: tuple[Replica, Replica]
+) -> None:
+    ada, grace = Friend("ada", replicas[0].stub), Friend("grace", replicas[1].stub)
+    code = (await ada.create()).code
+    await grace.join(code)
+    movies = range(1, 41)
+    await ada.pick(code, *movies)
+    await ada.start(code)
+    link = RedisLink(cluster.url)
+    await link.ping()
+    home = link.home_of(f"room:{{{code}}}")
+    server = next(one for one in cluster.servers if home.endswith(f":{one.port}"))
+    watching = grace.watch(code)
+    await watching.first()
+    taken: dict[tuple[str, int], int] = {}
+
+    async def swipe_all(friend: Friend) -> None:
+        for movie_id in movies:
+            taken[friend.name, movie_id] = await swipe_until_taken(friend, code, movie_id)
+
+    async def kill_once() -> None:
+        await asyncio.sleep(0.05)
+        await asyncio.to_thread(server.kill)
+        await link.ping()  # the others serve their rooms
+        await asyncio.to_thread(server.start)
+
+    async with asyncio.timeout(60):
+        await asyncio.gather(swipe_all(ada), swipe_all(grace), kill_once())
+        await watching.until_seq((await ada.game(code)).seq)
+    await link.close()
+    swiped = [event for event in watching.events if event.WhichOneof("kind") == "swiped"]
+    assert {event.seq for event in swiped} == set(taken.values())
+    assert len(swiped) == 2 * len(movies)
+    assert [event.match.movie_id for event in watching.events if event.WhichOneof("kind") == "match"]
+    assert (await ada.game(code)).state == game_pb2.GAME_STATE_PLAYING
+    watching.close()
