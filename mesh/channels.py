@@ -16,6 +16,7 @@ from google.protobuf.descriptor_pb2 import MethodOptions
 
 from mesh import running, tracing
 from mesh.certificates import Certificates, mutual_tls_channel
+from mesh.health import THE_PROCESS
 from mesh.interceptors import REQUEST_ID_HEADER
 
 DEFAULT_DEADLINE_SECONDS: Final = 3.0
@@ -30,9 +31,9 @@ _RETRY_POLICY: Final = {
     "backoffMultiplier": 2,
     "retryableStatusCodes": ["UNAVAILABLE"],
 }
-# Retries stop while more than half of the last calls failed: they must not keep down a service that comes
-# back.
-_RETRY_THROTTLING: Final = {"maxTokens": 10, "tokenRatio": 0.2}
+# Retries stop while more than one call in six fails: they must not keep down a service that comes back. Until
+# then there are fifty at least: a replica that stops turns away all calls that are just then on their way.
+_RETRY_THROTTLING: Final = {"maxTokens": 100, "tokenRatio": 0.2}
 
 _ARGUMENTS: Final[tuple[tuple[str, int | str], ...]] = (
     ("grpc.enable_retries", 1),
@@ -44,7 +45,7 @@ _ARGUMENTS: Final[tuple[tuple[str, int | str], ...]] = (
     ("grpc.dns_min_time_between_resolutions_ms", 2_000),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 1_000),
-    ("grpc.max_reconnect_backoff_ms", 2_000),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
@@ -91,6 +92,8 @@ def service_config(services: Sequence[ServiceDescriptor]) -> str:
     config: dict[str, object] = {
         "loadBalancingConfig": [{"round_robin": {}}],
         "retryThrottling": _RETRY_THROTTLING,
+        # Each replica says when it is about to stop, and gets no new calls from then on.
+        "healthCheckConfig": {"serviceName": THE_PROCESS},
     }
     if names:
         config["methodConfig"] = [{"name": names, "retryPolicy": _RETRY_POLICY}]

@@ -3,7 +3,7 @@
     asyncio's entry point in a service's `__main__`:
         mesh.server.run(mesh.server.serve("game_svc", listen=settings.game_listen, services=[...]))
 
-The order of stopping: health says NOT_SERVING, and the doors close, so that new calls go elsewhere;
+The order of stopping: health says NOT_SERVING, so that new calls go elsewhere, and then the doors close;
 `before_stop` tells the open streams to reconnect; calls that run get the grace to finish; then the background
 tasks end.
 """
@@ -70,6 +70,8 @@ class ServerOptions:
 
     shutdown_grace_seconds: float = 10.0
     """How long running calls, and `before_stop`, may take to finish once the server stops."""
+    notice_seconds: float = 0.25
+    """From saying NOT_SERVING to closing the doors: what is just then on its way is still answered."""
     probe_interval_seconds: float = 1.0
     """The pause between two rounds of probes."""
     probe_deadline_seconds: float = 2.0
@@ -205,6 +207,8 @@ class Server:
         assert self._health is not None, "a started server has health"
         seconds = self._options.shutdown_grace_seconds if grace is None else grace
         self._health.stop_serving()
+        # Our own channels watch the health and send nothing more; the edge tries elsewhere what it is refused.
+        await asyncio.sleep(min(self._options.notice_seconds, seconds))
         # From here on nobody gets in, and connections are told so (GOAWAY): a stream that is asked to connect
         # again lands elsewhere at once, and not here until somebody has looked at the health again.
         closing = asyncio.create_task(server.stop(seconds), name="close the doors")
