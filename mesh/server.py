@@ -207,7 +207,7 @@ class Server:
         assert self._health is not None, "a started server has health"
         seconds = self._options.shutdown_grace_seconds if grace is None else grace
         self._health.stop_serving()
-        # Our own channels watch the health and send nothing more; the edge tries elsewhere what it is refused.
+        # Our own channels watch the health and send no more; what the edge is refused it tries elsewhere.
         await asyncio.sleep(min(self._options.notice_seconds, seconds))
         # From here on nobody gets in, and connections are told so (GOAWAY): a stream that is asked to connect
         # again lands elsewhere at once, and not here until somebody has looked at the health again.

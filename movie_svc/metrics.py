@@ -23,8 +23,18 @@ HELP: Final = {
 """By the counter's name."""
 
 
+_EXPECTED: Final[tuple[tuple[str, str, tuple[str, ...]], ...]] = (
+    (names.TMDB_REQUESTS, "outcome", ("ok", "not_found", "unusable", "failed", "too_many", "refused")),
+    (names.TMDB_SPARED, "why", ("breaker", "budget", "concurrency")),
+)
+
+
 def of_counters(counters: Counters) -> Families:
-    """Return everything that was counted. What nothing was counted of yet is there without a value."""
+    """Return everything that was counted; 0 of what may come, so that the first of it is an increase."""
+    for name, label, values in _EXPECTED:
+        for value in values:
+            counters.of(name, **{label: value})
+    counters.of(names.FILMS_CHANGED)
 
     def families() -> Iterable[Metric]:
         counted = sorted(counters.counted(), key=lambda one: one.name)

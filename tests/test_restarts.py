@@ -1,4 +1,4 @@
-"""Everything is restarted under load, one replica at a time: the smaller sister of `python -m bench.restarts`."""
+"""Everything is restarted under load: the smaller sister of `python -m bench.restarts`."""
 
 from __future__ import annotations
 
