@@ -40,7 +40,7 @@ def local_secrets(tmdb_api_key: str) -> Mapping[str, Mapping[str, bytes]]:
         "tmdb": {"key": tmdb_api_key.encode()},
         "signing-keys": {"signing-keys.json": _signing_keys()},
     }
-    for name in ("gateway", "backlog-svc", "movie-svc"):
+    for name in ("gateway", "backlog-svc", "movie-svc", "game-svc"):
         made[f"{name}-page-tokens"] = {"key": secrets.token_urlsafe(32).encode()}
     authority = Authority("evening-popcorn local")
     for member in MEMBERS:

@@ -144,8 +144,8 @@ async def test_a_stream_is_counted_for_as_long_as_it_is_open(evening: Evening) -
         return sum(streams.values()), rooms, players
 
     async with evening.watching():
-        await until(counted, (1, 1, 1))
-    await until(counted, (0, 0, 0))
+        await until(counted, (1.0, 1.0, 1.0))
+    await until(counted, (0.0, 0.0, 0.0))
 
 
 @pytest.mark.parametrize("service", SERVICES)
