@@ -117,6 +117,7 @@ class RedisLink:
         self._ready = self._cluster is None
         self._connecting: asyncio.Lock = asyncio.Lock()
         self._has_file = True
+        self._answers = True
         self.failures = 0
         """How many questions were not answered in time, since the start."""
 
@@ -255,19 +256,23 @@ class RedisLink:
         if lane is None:
             client: _Client | None = self._cluster or self._single
             assert client is not None, "either one server or a cluster"
-            lane = self._lanes[home, waits] = _Lane(client, self._note_failures)
+            lane = self._lanes[home, waits] = _Lane(client, self._noted)
         return lane
 
-    def _note_failures(self, number: int) -> None:
-        self.failures += number
+    def _noted(self, failed: int, error: BaseException | None) -> None:
+        """Take note of an exchange: how many questions were not answered, and why."""
+        if error is not None and self._answers:  # said once, however many ask until it answers again
+            _log.warning("redis.unavailable", error=type(error).__name__, questions=failed)
+        self._answers = error is None
+        self.failures += failed
 
 
 class _Lane:
     """The questions to one server, in the order in which they were asked."""
 
-    def __init__(self, client: _Client, failed: Callable[[int], None]) -> None:
+    def __init__(self, client: _Client, noted: Callable[[int, BaseException | None], None]) -> None:
         self._client = client
-        self._failed = failed
+        self._noted = noted
         self._waiting: deque[_Waiting] = deque()
         self._sending: asyncio.Task[None] | None = None
 
@@ -309,9 +314,10 @@ class _Lane:
             async with asyncio.timeout(_PATIENCE_SECONDS):
                 answers = await pipeline.execute(raise_on_error=False)
         except (RedisError, OSError, TimeoutError) as error:
-            _log.warning("redis.unavailable", error=type(error).__name__, questions=len(together))
+            self._noted(len(together), error)
             answers = [error] * len(together)
-            self._failed(len(together))
+        else:
+            self._noted(0, None)
         for (_, future), answer in zip(together, answers, strict=True):
             if future.done():
                 continue  # whoever asked has gone

@@ -32,8 +32,8 @@ _RETRY_POLICY: Final = {
     "retryableStatusCodes": ["UNAVAILABLE"],
 }
 # Retries stop while more than one call in six fails: they must not keep down a service that comes back. Until
-# then there are fifty at least: a replica that stops turns away all calls that are just then on their way.
-_RETRY_THROTTLING: Final = {"maxTokens": 100, "tokenRatio": 0.2}
+# then there are fifteen at least: a replica that is lost takes along whatever is just then on its way.
+_RETRY_THROTTLING: Final = {"maxTokens": 30, "tokenRatio": 0.2}
 
 _ARGUMENTS: Final[tuple[tuple[str, int | str], ...]] = (
     ("grpc.enable_retries", 1),
