@@ -15,7 +15,7 @@ INSTALL = $(or $(PYTHON),python3) dev/install.py services dev
 # protoc finds its plug-ins on the PATH.
 WITH_TOOLS = PATH="$(CURDIR)/.venv/bin:$$PATH"
 
-.PHONY: help up test lint fmt gen lock bench image clean
+.PHONY: help up test lint fmt gen lock bench fuzz image clean
 .DEFAULT_GOAL := help
 
 help: ## Show this help
@@ -50,7 +50,7 @@ fmt: ## Bring the code into shape
 	$(VENV)ruff check --fix .
 	$(VENV)ruff format .
 
-gen: ## Generate gen/ from protos/, and .env.example from the settings
+gen: ## Generate gen/ and docs/api/ from protos/, and .env.example from the settings
 	@$(INSTALL) test
 	$(WITH_TOOLS) python -m dev.gen
 	$(VENV)python -m mesh.settings --write .env.example
@@ -62,6 +62,10 @@ lock: ## Pin and hash the dependencies of pyproject.toml into requirements/
 bench: ## Measure what the mesh costs, against empty handlers of the same shape
 	@$(INSTALL)
 	$(VENV)python -m bench
+
+fuzz: ## Throw requests of every shape at the REST API, and hold its answers to gen/openapi.json
+	@$(INSTALL) test
+	$(VENV)python -m dev.fuzz
 
 image: ## Build the one image of all services, with Docker: PYTHON_IMAGE=python:...@sha256:... (TAG=...)
 	@case "$(PYTHON_IMAGE)" in *@sha256:*) ;; *) \

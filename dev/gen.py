@@ -1,18 +1,21 @@
-"""Generates everything in `gen/` from `protos/`.
+"""Generates everything in `gen/` and `docs/api/` from `protos/`.
 
-    python -m dev.gen            writes gen/
-    python -m dev.gen --check    writes nothing; exits 1 when gen/ is not what the protos give
+    python -m dev.gen            writes both
+    python -m dev.gen --check    writes nothing; exits 1 when they are not what the protos give
 
 What comes out: messages (`*_pb2.py`), services (`*_pb2_grpc.py`), stubs for the type checker (`.pyi`), and
 `gen/popcorn.binpb`, one descriptor set with every import and every comment. Envoy transcodes with it, the
-edge's allow-list is derived from it, buf lints it, and `grpcurl -protoset` reads it.
+edge's allow-list is derived from it, buf lints it, and `grpcurl -protoset` reads it. From that set come
+`gen/openapi.json` and `gen/docs.html`, which the edge serves, and the pages of `docs/api/`.
 """
 
 from __future__ import annotations
 
 import argparse
 import filecmp
+import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from importlib import resources
@@ -22,18 +25,30 @@ from grpc_tools import protoc
 
 ROOT = Path(__file__).parent.parent
 PROTOS = ROOT / "protos"
-GEN = ROOT / "gen"
+FOLDERS = ("gen", "docs/api")
+"""What is generated, each as a whole."""
 
 # The details of errors. No proto of ours imports them all, but Envoy prints only what the descriptor set has.
 ERROR_DETAILS = "google/rpc/error_details.proto"
 
 
 def generate(out: Path) -> None:
-    """Writes the generated tree into the empty folder `out`.
+    """Writes the generated folders into the empty folder `out`.
 
     Raises:
-        RuntimeError: protoc refuses a proto; its message stands on stderr.
+        RuntimeError: protoc refuses a proto, or OpenAPI cannot tell something; the message stands on stderr.
     """
+    (out / "gen").mkdir()
+    descriptor_set = out / "gen" / "popcorn.binpb"
+    _code_and_descriptors(out / "gen", descriptor_set)
+    # In a process of its own: the documents' makers import what has just been generated.
+    command = [sys.executable, "-m", "dev.documents", str(descriptor_set), str(out)]
+    path = os.pathsep.join((str(out / "gen"), str(ROOT)))
+    if subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": path}, check=False).returncode != 0:
+        raise RuntimeError("the documents could not be made; the reason stands above")
+
+
+def _code_and_descriptors(out: Path, descriptor_set: Path) -> None:
     ours = sorted(str(proto.relative_to(PROTOS)) for proto in PROTOS.rglob("*.proto"))
     includes = [f"-I{PROTOS}", *(f"-I{folder}" for folder in _google_folders())]
     code = ["--python_out", "--grpc_python_out", "--mypy_out", "--mypy_grpc_out"]
@@ -41,7 +56,7 @@ def generate(out: Path) -> None:
     descriptors = [
         "--include_imports",
         "--include_source_info",
-        f"--descriptor_set_out={out / 'popcorn.binpb'}",
+        f"--descriptor_set_out={descriptor_set}",
     ]
     _run([*includes, *descriptors, *ours, ERROR_DETAILS])
 
@@ -60,8 +75,14 @@ def _run(arguments: list[str]) -> None:
 
 
 def _differences(fresh: Path, kept: Path) -> list[str]:
-    """Files, relative to `gen/`, that are missing, left over or different."""
-    names = {path.relative_to(tree) for tree in (fresh, kept) for path in tree.rglob("*") if _generated(path)}
+    """Files, relative to the repository, that are missing, left over or different."""
+    names = {
+        path.relative_to(tree)
+        for tree in (fresh, kept)
+        for folder in FOLDERS
+        for path in (tree / folder).rglob("*")
+        if _generated(path)
+    }
     return sorted(
         str(name)
         for name in names
@@ -76,7 +97,7 @@ def _generated(path: Path) -> bool:
 
 def main() -> int:
     """The command. Returns its exit status."""
-    parser = argparse.ArgumentParser(prog="python -m dev.gen", description="Generate gen/ from protos/.")
+    parser = argparse.ArgumentParser(prog="python -m dev.gen", description="Generate from protos/.")
     parser.add_argument("--check", action="store_true", help="only say whether gen/ is up to date")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -86,15 +107,15 @@ def main() -> int:
         except RuntimeError as error:
             print(error, file=sys.stderr)
             return 1
-        different = _differences(fresh, GEN)
+        different = _differences(fresh, ROOT)
         if arguments.check:
             for name in different:
-                print(f"gen/{name} is not what the protos give: run `make gen`", file=sys.stderr)
+                print(f"{name} is not what the protos give: run `make gen`", file=sys.stderr)
             return 1 if different else 0
-        shutil.rmtree(GEN, ignore_errors=True)
-        shutil.copytree(fresh, GEN)
-        GEN.chmod(0o755)  # the copy has a temporary folder's mode, which keeps everybody else out
-    print(f"gen/: {len(different)} files changed")
+        for folder in FOLDERS:
+            shutil.rmtree(ROOT / folder, ignore_errors=True)
+            shutil.copytree(fresh / folder, ROOT / folder)
+    print(f"{', '.join(FOLDERS)}: {len(different)} files changed")
     return 0
 
 

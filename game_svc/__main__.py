@@ -166,8 +166,8 @@ async def assembled(
 
 async def main(settings: GameSettings) -> None:
     """Serves the rooms until told to stop."""
-    # Rooms are a great many small objects, hardly ever in a circle. Looking through all of them as often as
-    # Python does by itself took a third of the time with a thousand rooms.
+    # Rooms are a great many small objects, hardly ever in a circle: Python need not look through all of them
+    # as often as it does by itself.
     gc.set_threshold(100_000, 50, 100)
     certificates = settings.certificates()
     async with assembled(settings, certificates=certificates) as assembly:

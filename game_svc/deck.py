@@ -14,14 +14,14 @@ who take turns, gets the best one there is.
 
 from __future__ import annotations
 
-import heapq
 import itertools
+from collections.abc import Iterator
 from typing import Final
 
 from game_svc import taste
 from game_svc.events import Film
 from game_svc.rules import likes_needed
-from game_svc.state import Phase, Player, State, Tally
+from game_svc.state import NOBODY, Phase, Player, State, Tally
 
 CONSIDERED: Final = 64
 """How many cards that nobody has swiped compete: the most appealing ones. It bounds what a deal costs."""
@@ -37,41 +37,85 @@ def remaining(state: State, player: Player) -> int:
 
 
 def next_cards(state: State, player: Player, *, limit: int) -> tuple[Film, ...]:
-    """Return a player's next cards, the best guess first; none unless the room is swiping.
+    """Return a player's next cards, the best guess first; none unless the room is swiping."""
+    return Ranking(state).next_cards(player, limit=limit)
 
-    One pass over the deck, and an order of those that somebody has swiped and of `CONSIDERED` others.
+
+class Ranking:
+    """A room's cards in their order, at one state: what it takes to deal to all of its players.
+
+    The order is the same for everybody, but for the cards that somebody has swiped already: of a card that a
+    player has not swiped, all verdicts are those of others. Cards are ranked no further than they are dealt.
     """
-    if state.phase is not Phase.PLAYING:
-        return ()
-    present, needed = len(state.present), likes_needed(state)
-    leanings = taste.leanings(state.genres)
-    most = limit + present
 
-    def can_match(tally: Tally) -> bool:
-        return tally.likes + present - tally.swiped >= needed
+    def __init__(self, state: State) -> None:
+        """Begin to rank: one pass over the deck."""
+        self.state = state
+        """What they are ranked for."""
+        self._present, self._needed = len(state.present), likes_needed(state)
+        self._leanings = taste.leanings(state.genres)
+        self._lifts: dict[tuple[int, ...], float] = {}
+        self._ranked: list[Film] = []
+        # By what decides first, each in the deck's order: can they match, how many like them, how many love
+        # them. What decides among those alike takes longer to find out.
+        self._unranked: dict[tuple[bool, int, int], list[Film]] = {}
+        fresh: list[Film] = []
+        for film in state.deck:
+            tally = state.tallies.get(film.movie_id)
+            if tally is not None:
+                self._unranked.setdefault(self._urgency(tally), []).append(film)
+            elif len(fresh) < CONSIDERED:
+                fresh.append(film)
+        self._unranked.setdefault(self._urgency(NOBODY), []).extend(fresh)
+        self._urgencies = sorted(self._unranked)  # the most urgent last: it is taken first
 
-    def urgency(film: Film) -> tuple[bool, int, int, float]:
-        """What a card is ordered by: can it match, how many like it, how many love it, will the next one."""
-        tally = state.tally(film.movie_id)  # of the others: the player has not swiped it
-        if not can_match(tally):
-            return False, tally.likes + tally.loved, tally.loved, 0.0
-        return True, tally.likes + tally.loved, tally.loved, taste.likelihood(film, leanings, tally)
+    def next_cards(self, player: Player, *, limit: int) -> tuple[Film, ...]:
+        """Return a player's next cards, the best guess first; none unless the room is swiping.
 
-    begun: list[Film] = []
-    fresh: list[Film] = []
-    for film in state.deck:
-        if film.movie_id not in player.swipes:
-            (begun if film.movie_id in state.tallies else fresh).append(film)
-    # The deck lies in order of appeal already: only what genres mean tonight can change that.
-    considered = begun + fresh[: max(CONSIDERED, most) if leanings else most]
-    # Like sorting, this leaves cards that are otherwise equal in the deck's order.
-    cards = heapq.nlargest(most, considered, key=urgency)
-    tallies = [state.tally(film.movie_id) for film in cards]
-    unliked = [place for place, tally in enumerate(tallies) if can_match(tally) and not tally.likes]
-    if unliked:
-        own = unliked[_at_the_table(state, player) % len(unliked)]
-        cards.insert(unliked[0], cards.pop(own))
-    return tuple(cards[:limit])
+        Args:
+            player: One of those present.
+            limit: How many at most; with one for each of those present no more than `CONSIDERED`.
+        """
+        state = self.state
+        if state.phase is not Phase.PLAYING:
+            return ()
+        mine = (film for film in self._in_order() if film.movie_id not in player.swipes)
+        cards = list(itertools.islice(mine, limit + self._present))
+        tallies = [state.tally(film.movie_id) for film in cards]
+        unliked = [place for place, tally in enumerate(tallies) if self._can_match(tally) and not tally.likes]
+        if unliked:
+            own = unliked[_at_the_table(state, player) % len(unliked)]
+            cards.insert(unliked[0], cards.pop(own))
+        return tuple(cards[:limit])
+
+    def _in_order(self) -> Iterator[Film]:
+        place = 0
+        while True:
+            while place < len(self._ranked):
+                yield self._ranked[place]
+                place += 1
+            if not self._urgencies:
+                return
+            self._rank(self._urgencies.pop())
+
+    def _rank(self, urgency: tuple[bool, int, int]) -> None:
+        alike = self._unranked.pop(urgency)
+        can_match, _, _ = urgency
+        if can_match:
+            alike.sort(key=self._likelihood, reverse=True)  # which leaves equal ones in the deck's order
+        self._ranked += alike
+
+    def _urgency(self, tally: Tally) -> tuple[bool, int, int]:
+        return self._can_match(tally), tally.likes + tally.loved, tally.loved
+
+    def _can_match(self, tally: Tally) -> bool:
+        return tally.likes + self._present - tally.swiped >= self._needed
+
+    def _likelihood(self, film: Film) -> float:
+        lifted = self._lifts.get(film.genres)
+        if lifted is None:
+            lifted = self._lifts[film.genres] = taste.lift(film, self._leanings)
+        return taste.likelihood(film, lifted, self.state.tally(film.movie_id))
 
 
 def _at_the_table(state: State, player: Player) -> int:

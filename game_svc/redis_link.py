@@ -117,7 +117,6 @@ class RedisLink:
         self._ready = self._cluster is None
         self._connecting: asyncio.Lock = asyncio.Lock()
         self._has_file = True
-        self._answers = True
         self.failures = 0
         """How many questions were not answered in time, since the start."""
 
@@ -256,25 +255,22 @@ class RedisLink:
         if lane is None:
             client: _Client | None = self._cluster or self._single
             assert client is not None, "either one server or a cluster"
-            lane = self._lanes[home, waits] = _Lane(client, self._noted)
+            lane = self._lanes[home, waits] = _Lane(client, self._note_failures)
         return lane
 
-    def _noted(self, failed: int, error: BaseException | None) -> None:
-        """Take note of an exchange: how many questions were not answered, and why."""
-        if error is not None and self._answers:  # said once, however many ask until it answers again
-            _log.warning("redis.unavailable", error=type(error).__name__, questions=failed)
-        self._answers = error is None
-        self.failures += failed
+    def _note_failures(self, number: int) -> None:
+        self.failures += number
 
 
 class _Lane:
     """The questions to one server, in the order in which they were asked."""
 
-    def __init__(self, client: _Client, noted: Callable[[int, BaseException | None], None]) -> None:
+    def __init__(self, client: _Client, failed: Callable[[int], None]) -> None:
         self._client = client
-        self._noted = noted
+        self._failed = failed
         self._waiting: deque[_Waiting] = deque()
         self._sending: asyncio.Task[None] | None = None
+        self._answers = True
 
     def ask(self, question: _Question) -> asyncio.Future[Any]:
         """Return the answer, once it comes."""
@@ -314,10 +310,13 @@ class _Lane:
             async with asyncio.timeout(_PATIENCE_SECONDS):
                 answers = await pipeline.execute(raise_on_error=False)
         except (RedisError, OSError, TimeoutError) as error:
-            self._noted(len(together), error)
+            if self._answers:  # said once, however many ask until it answers again: health says when
+                _log.warning("redis.unavailable", error=type(error).__name__, questions=len(together))
+            self._answers = False
+            self._failed(len(together))
             answers = [error] * len(together)
         else:
-            self._noted(0, None)
+            self._answers = True
         for (_, future), answer in zip(together, answers, strict=True):
             if future.done():
                 continue  # whoever asked has gone
@@ -421,6 +420,7 @@ class _Listener:
         await asyncio.wait({self._listening})
 
     async def _run(self) -> None:
+        interrupted = False
         while True:
             try:
                 async with self._link.ears(self._home) as subscriber:
@@ -431,6 +431,7 @@ class _Listener:
                     self._subscriber = subscriber
                     while True:
                         message = await subscriber.get_message(timeout=_LISTEN_SECONDS)
+                        interrupted = False
                         if message is not None:
                             self._hear(message)
             except ResponseError as error:
@@ -440,8 +441,9 @@ class _Listener:
                 else:  # MOVED: the channel's slot has gone elsewhere
                     self.lost = True
             except (RedisError, OSError, TimeoutError, Unavailable) as error:
-                _log.warning("redis.wakeups_interrupted", error=type(error).__name__)
-                self.lost = True
+                if not interrupted:  # said once, however often it is tried again
+                    _log.warning("redis.wakeups_interrupted", error=type(error).__name__)
+                interrupted = self.lost = True
             finally:
                 self._subscriber = None
             await asyncio.sleep(_RECONNECT_SECONDS)

@@ -18,6 +18,7 @@ from typing import Final
 
 import structlog
 
+from game_svc.deck import Ranking
 from game_svc.events import MatchFound, Numbered
 from game_svc.log import Head, RoomLogs
 from game_svc.outbox import Outbox, concerns_archive
@@ -40,7 +41,7 @@ MOST_TOGETHER: Final = 64
 MOST_RECENT: Final = 2_000
 """How many events a room keeps for streams to catch up with; who is further behind starts from a snapshot."""
 
-LONGEST_PAUSE: Final = timedelta(milliseconds=100)
+LONGEST_PAUSE: Final = timedelta(milliseconds=10)
 """How long a room waits at most for others to join, on a replica that is very busy."""
 
 SNAPSHOT_EVERY: Final = 250
@@ -144,6 +145,14 @@ class Room:
         `Rooms.listening`."""
         self.connected: frozenset[str] = frozenset()
         """The ids of the players who are connected, as far as this replica knows; see `presence.py`."""
+        self._ranking = Ranking(self.state)
+
+    @property
+    def ranking(self) -> Ranking:
+        """The order of the cards at the newest state. Whoever is dealt some shares it."""
+        if self._ranking.state is not self.state:
+            self._ranking = Ranking(self.state)
+        return self._ranking
 
     @property
     def idle(self) -> bool:

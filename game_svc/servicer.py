@@ -11,7 +11,7 @@ import segno
 from google.api import httpbody_pb2
 
 from game_svc import messages, requests, results
-from game_svc.deck import next_cards, remaining
+from game_svc.deck import remaining
 from game_svc.deck_sources import DeckSources
 from game_svc.events import PickAdded, PickRemoved
 from game_svc.films import Films
@@ -237,7 +237,7 @@ class GameServicer(game_pb2_grpc.GameServiceServicer):
         """Deals the caller's next cards."""
         code, page_size = requests.code_and_page_size(request)
         room, member = await self._rooms.visit(code, caller().user_id)
-        films = next_cards(room.state, member, limit=page_size)
+        films = room.ranking.next_cards(member, limit=page_size)
         return game_pb2.GetDeckResponse(
             cards=await self._cards([film.movie_id for film in films], requested_locale(context)),
             remaining=remaining(room.state, member),

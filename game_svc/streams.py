@@ -24,7 +24,7 @@ from google.protobuf.message import Message
 
 from game_svc import messages, requests
 from game_svc.alarm import Alarm
-from game_svc.deck import next_cards, remaining
+from game_svc.deck import remaining
 from game_svc.events import (
     CardSwiped,
     Numbered,
@@ -627,7 +627,8 @@ class _Play:
         state, player = self._feed.state, self._feed.member
         if player is None or self._fetching is not None:
             return ()
-        cards = [film.movie_id for film in next_cards(state, player, limit=CARDS_AHEAD)]
+        ranking = self._room.ranking
+        cards = [film.movie_id for film in ranking.next_cards(player, limit=CARDS_AHEAD)]
         self._order_moved = False
         self._dealt_at = self._room.pace.now()
         if not self._cards_due and cards == self._dealt:
@@ -640,7 +641,7 @@ class _Play:
         }
         missing = frozenset(cards) - self._shown - found.keys()
         if missing - self._tried:
-            soon = [film.movie_id for film in next_cards(state, player, limit=FILMS_AHEAD)]
+            soon = [film.movie_id for film in ranking.next_cards(player, limit=FILMS_AHEAD)]
             self._fetching = asyncio.create_task(self._fetch(missing, soon), name="play: fetch films")
             return ()
         self._cards_due = False

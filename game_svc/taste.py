@@ -151,16 +151,16 @@ def lift(film: Film, leanings: Mapping[int, float]) -> float:
     return sum(leanings.get(genre, 0.0) for genre in film.genres) / len(film.genres)
 
 
-def likelihood(film: Film, leanings: Mapping[int, float], tally: Tally) -> float:
+def likelihood(film: Film, lifted: float, tally: Tally) -> float:
     """Return how likely the next one of a room is to like a film, 0 to 1.
 
     Args:
         film: The film.
-        leanings: What genres mean to the room.
+        lifted: What its genres add for the room; see `lift`.
         tally: What those present who have swiped it think of it.
     """
     appeal = promise(film.rating) if film.appeal is None else film.appeal
-    return shrunk(tally, chance(appeal + lift(film, leanings)), VERDICT_WORTH)
+    return shrunk(tally, chance(appeal + lifted), VERDICT_WORTH)
 
 
 @dataclass(frozen=True, slots=True)

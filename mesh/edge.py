@@ -41,6 +41,37 @@ PUBLIC_SERVICES: Final[Mapping[str, str]] = {
 
 KEYS_METHOD: Final = "/popcorn.gateway.v1.AuthService/GetJwks"
 
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A file that the edge shows to anybody."""
+
+    path: str
+    """Where."""
+    file: str
+    """Its name, in the folder of the descriptor set that it was made of."""
+    content_type: str
+    policy: str
+    """Its Content-Security-Policy."""
+
+
+PAGES: Final = (
+    Page(
+        path="/docs",
+        file="docs.html",
+        content_type="text/html; charset=utf-8",
+        policy="default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'",
+    ),
+    Page(
+        path="/openapi.json",
+        file="openapi.json",
+        content_type="application/json",
+        policy="default-src 'none'; frame-ancestors 'none'",
+    ),
+)
+"""The API's documentation."""
+
 ONLY_OURS: Final = (IDENTITY_HEADER, "x-envoy-original-path", "x-envoy-original-method")
 """Request headers that mean something to the edge or to the services, and that no client may set."""
 
@@ -430,6 +461,7 @@ def render(settings: EdgeSettings, *, folder: Path = Path()) -> str:
         settings=settings,
         secrets=folder,
         methods=methods(settings.edge_descriptor_set.read_bytes(), settings),
+        pages={settings.edge_descriptor_set.with_name(page.file): page for page in PAGES},
         services=list(PUBLIC_SERVICES),
         clusters=clusters(settings),
         collector=None
@@ -483,7 +515,7 @@ def _certificate(chain: Path, key: Path) -> dict[str, Any]:
 def write(settings: EdgeSettings, folder: Path) -> Path:
     """Write what Envoy reads into a folder, and return its configuration's path.
 
-    The descriptor set is copied there: what the folder holds is all that Envoy needs from us.
+    The descriptor set and the pages are copied there: what the folder holds is all that Envoy needs from us.
 
     Raises:
         ValueError: As `render`.
@@ -493,6 +525,8 @@ def write(settings: EdgeSettings, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     contract = folder / "popcorn.binpb"
     contract.write_bytes(settings.edge_descriptor_set.read_bytes())
+    for page in PAGES:
+        (folder / page.file).write_bytes(settings.edge_descriptor_set.with_name(page.file).read_bytes())
     for name, text in secrets(settings).items():
         (folder / name).write_text(text, encoding="utf-8")
     configuration = folder / "envoy.yaml"

@@ -68,7 +68,8 @@ def configure(service: str, level: Level = "info", fmt: Format = "json") -> None
     rendering: list[Processor] = (
         [structlog.processors.format_exc_info, _as_json]
         if fmt == "json"
-        else [structlog.dev.ConsoleRenderer(), _scrubbed]
+        # Plain: where rich is installed, tracebacks come in colours, and what colours cut up is not scrubbed.
+        else [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback), _scrubbed]
     )
     structlog.configure(
         processors=[*shared, *rendering],

@@ -107,7 +107,8 @@ CollectorUrl = Annotated[str, AfterValidator(_collector)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
 """A PostgreSQL database, `postgresql://user:password@host:port/database`, kept out of logs."""
 RedisUrl = Annotated[
-    SecretStr, _url_of("redis", "rediss", "redis+cluster", "rediss+cluster", example="redis://host:6379/0")
+    SecretStr,
+    _url_of("redis", "rediss", "redis+cluster", "rediss+cluster", example="redis://host:6379/0"),
 ]
 """Where a Redis server is, kept out of logs."""
 MongoUrl = Annotated[

@@ -188,8 +188,9 @@ def test_the_command_reads_the_environment(
     assert '"gateway-2"' in text
     assert main([]) == 0
     contract = settings().edge_descriptor_set
-    assert capsys.readouterr().out == text.replace(str(tmp_path / "popcorn.binpb"), str(contract))
-    assert (tmp_path / "popcorn.binpb").read_bytes() == contract.read_bytes()
+    assert capsys.readouterr().out == text.replace(str(tmp_path), str(contract.parent))
+    for file in ("popcorn.binpb", "docs.html", "openapi.json"):
+        assert (tmp_path / file).read_bytes() == contract.with_name(file).read_bytes()
     monkeypatch.delenv("TOKEN_ISSUER")
     with pytest.raises(SystemExit) as stopped:
         main([])

@@ -440,3 +440,13 @@ async def test_one_client_of_each_http_version_is_served(door: Door) -> None:
         assert reply.status_code == 200
         versions.add(reply.http_version)
     assert versions == {"HTTP/1.1", "HTTP/2"}
+
+
+@pytest.mark.parametrize("name", ["5%", "#yes", "a!b", "it's", "x|y", "~", "$6^"])
+async def test_header_names_that_grpc_does_not_have_stay_outside(door: Door, marker: str, name: str) -> None:
+    headers = {**door.bearer(), "x-marker": marker, name: "1", "x-fine.name": "2"}
+    for client in (door.http, door.http2):
+        assert (await client.get("/v1/me", headers=headers)).status_code == 200
+    for call in door.reached(marker):
+        assert not call.all(name)
+        assert call.all("x-fine.name") == ["2"]

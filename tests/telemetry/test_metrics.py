@@ -131,7 +131,8 @@ async def test_what_was_played_was_counted(evening: Evening) -> None:
     assert (await samples(evening, "game_svc", "game_match_seconds_count"))[()] == 1
     assert (await samples(evening, "game_svc", "game_rooms_opened_total"))[()] == 1
     assert (await samples(evening, "movie_svc", "movie_tmdb_requests_total"))[("ok",)] >= 2
-    await until(lambda: samples(evening, "gateway", "popcorn_revocations_sessions"), {(): 2.0})
+    ended: dict[tuple[str, ...], float] = {(): 2.0}
+    await until(lambda: samples(evening, "gateway", "popcorn_revocations_sessions"), ended)
     seconds = await samples(evening, "gateway", "popcorn_rpc_seconds_count")
     assert seconds[("/popcorn.gateway.v1.LibraryService/GetMovie",)] == 1
 

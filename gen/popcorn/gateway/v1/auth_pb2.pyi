@@ -97,8 +97,8 @@ class SignInRequest(_message.Message):
     sends none, the token's is not looked at.
     """
     display_name: _builtins.str
-    """What to call a new account, 1 to 50 characters. Apple tells a name to the app alone, and only at the first sign-in.
-    Empty: the name in the token, otherwise "Film Fan".
+    """What to call a new account, 1 to 50 characters as readers count them, of 400 code points at most. Apple tells a name to
+    the app alone, and only at the first sign-in. Empty: the name in the token, otherwise "Film Fan".
     """
     client_id: _builtins.str
     """Our client id that the code was asked for with, up to 255 characters; with a code only. Empty: the first one that the
@@ -166,7 +166,7 @@ class SignInAsGuestRequest(_message.Message):
 
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     display_name: _builtins.str
-    """What the others see, 1 to 50 characters."""
+    """What the others see, 1 to 50 characters as readers count them, of 400 code points at most."""
     def __init__(
         self,
         *,
