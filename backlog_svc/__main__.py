@@ -22,10 +22,11 @@ from backlog_svc.settings import BacklogSettings
 from backlog_svc.stats_store import StatsStore
 from backlog_svc.store import EntryStore
 from backlog_svc.uploads import Uploads
-from mesh import logs
+from mesh import logs, tracing
 from mesh.background import running_in_background
 from mesh.channels import open_channel
 from mesh.clock import Clock, utc_now
+from mesh.metrics import Metrics, of_database
 from mesh.page_tokens import PageTokens
 from mesh.postgres import Database
 from mesh.server import ServerOptions, Service, run, serve
@@ -71,6 +72,7 @@ def service(
 
 async def main(settings: BacklogSettings) -> None:
     """Serves with these settings."""
+    certificates = settings.certificates()
     async with AsyncExitStack() as stack:
         database = Database(
             settings.database_url.get_secret_value(),
@@ -86,6 +88,8 @@ async def main(settings: BacklogSettings) -> None:
         movies = Movies(movie_pb2_grpc.MovieServiceStub(channel))
         refreshing = Refreshing(FilmStore(database), movies, clock=utc_now)
         await stack.enter_async_context(running_in_background(refreshing.run(), name="refreshing films"))
+        metrics = Metrics(settings.metrics_listen)
+        metrics.watch(of_database(database))
         arrived = asyncio.Event()
         importing = Importing(ImportStore(database), movies, clock=utc_now, work_arrived=arrived)
         await stack.enter_async_context(running_in_background(importing.run(), name="importing"))
@@ -102,6 +106,7 @@ async def main(settings: BacklogSettings) -> None:
             ],
             certificates=certificates,
             health_listen=settings.health_listen,
+            metrics=metrics,
             options=ServerOptions(shutdown_grace_seconds=settings.shutdown_grace_seconds),
         )
 
@@ -109,4 +114,5 @@ async def main(settings: BacklogSettings) -> None:
 if __name__ == "__main__":
     loaded = load(BacklogSettings)
     logs.configure(NAME, loaded.log_level, loaded.log_format)
+    tracing.configure(NAME, loaded.otlp_endpoint)
     run(main(loaded))

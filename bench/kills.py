@@ -243,7 +243,7 @@ async def run(
     Raises:
         Broken: A number came twice, was left out, or meant two things.
     """
-    people = await _sign_in(mesh, rooms * SEATS)
+    people = await sign_in(mesh, rooms * SEATS)
     channels = [
         grpc.aio.insecure_channel(mesh.edge_target, options=[("grpc.use_local_subchannel_pool", 1)])
         for _ in range(max(4, rooms * SEATS // 80 + 1))
@@ -253,7 +253,7 @@ async def run(
     for number in range(rooms):
         party = people[number * SEATS : (number + 1) * SEATS]
         stub = stubs[number % len(stubs)]
-        code = await _start(stub, party)
+        code = await open_room(stub, party)
         players.append(
             [Player(stub, who, code, pause=pause, seed=f"{number} {seat}") for seat, who in enumerate(party)]
         )
@@ -345,7 +345,8 @@ def _compare(players: Sequence[Sequence[Player]], done: Sequence[_Deed]) -> Outc
     return outcome
 
 
-async def _sign_in(mesh: Mesh, number: int) -> list[Metadata]:
+async def sign_in(mesh: Mesh, number: int) -> list[Metadata]:
+    """Sign several new people in."""
     slots = asyncio.Semaphore(8)
 
     async def one(http: httpx.AsyncClient) -> Metadata:
@@ -361,7 +362,8 @@ async def _sign_in(mesh: Mesh, number: int) -> list[Metadata]:
         return list(await asyncio.gather(*(one(http) for _ in range(number))))
 
 
-async def _start(stub: Any, people: Sequence[Metadata]) -> str:
+async def open_room(stub: Any, people: Sequence[Metadata]) -> str:
+    """Have people start a game with a long deck, and return its code."""
     settings = game_pb2.GameSettings(deck_sources=[game_pb2.DECK_SOURCE_TRENDING], max_movies=500)
     created = await stub.CreateGame(
         game_pb2.CreateGameRequest(settings=settings), metadata=people[0], timeout=_PATIENCE
@@ -388,7 +390,7 @@ def main() -> int:
     arguments = parser.parse_args()
     deeds = [*(arguments.only or DEEDS)] * arguments.kills
     with tempfile.TemporaryDirectory(prefix="popcorn-kills-") as folder:
-        mesh = Mesh(Path(folder), settings=settings(), replicas=len(REPLICAS))
+        mesh = Mesh(Path(folder), settings=settings(), replicas={"game_svc": len(REPLICAS)})
         try:
             with mesh:
                 outcome = asyncio.run(run(mesh, deeds, rooms=arguments.rooms, pause=1.0))

@@ -19,6 +19,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Protocol, Self
@@ -44,6 +45,14 @@ GOOGLE_CLIENT_ID: Final = "popcorn-dev.apps.googleusercontent.com"
 """Our client id at the development identity provider, where no real one is set."""
 APPLE_CLIENT_ID: Final = "dev.eveningpopcorn.app"
 """The same for Apple."""
+
+_LISTEN: Final[Mapping[str, str]] = {
+    "backlog_svc": "BACKLOG_LISTEN",
+    "movie_svc": "MOVIE_LISTEN",
+    "gateway": "GATEWAY_LISTEN",
+    "game_svc": "GAME_LISTEN",
+}
+"""The services, each with the setting that says where it listens."""
 
 _TMDB_KEY: Final = "dev-tmdb-key"
 _READY_SECONDS: Final = 60.0
@@ -146,7 +155,7 @@ class Mesh:
         settings: Mapping[str, str] | None = None,
         edge_port: int | None = None,
         idp_port: int | None = None,
-        replicas: int = 1,
+        replicas: Mapping[str, int] | None = None,
     ) -> None:
         """Describes a mesh; `start` starts it.
 
@@ -155,7 +164,7 @@ class Mesh:
             settings: The environment that parts start from; None is a bare one, whatever ours may hold.
             edge_port: Where the edge listens; None takes a free port.
             idp_port: Where the development identity provider listens; None takes a free port.
-            replicas: How many processes of game_svc there are.
+            replicas: How many processes there are of a service or of the edge; one where it says nothing.
         """
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.folder = folder.resolve()
@@ -163,15 +172,20 @@ class Mesh:
         self._stopping = threading.Event()
         self.targets: dict[str, str] = {}
         """Where each service answers gRPC: `host:port` by its name."""
+        self.metrics_urls: dict[str, str] = {}
+        """Where each service's metrics are, by its name."""
+        self._replicas = dict(replicas or {})
         self.edge_port = edge_port or free_port()
+        self.edges: dict[str, Edge] = {}
+        """The edges, by name. All but the first are for tests that stop one."""
         self.idp_port = idp_port or free_port()
         self.idp_url: str | None = None
         """Where the development identity provider is; None where it is not needed."""
         self.tmdb_url: str | None = None
         """Where the stand-in for TMDB is; None where the real one is used."""
-        self.environment = self._environment(replicas)
+        self.environment = self._environment()
         """What every service is given."""
-        self._parts = {part.name: part for part in self._describe(replicas)}
+        self._parts = {part.name: part for part in self._describe()}
 
     @property
     def edge_url(self) -> str:
@@ -190,23 +204,21 @@ class Mesh:
 
     # ---- the description -------------------------------------------------------------------------------
 
-    def _environment(self, replicas: int) -> dict[str, str]:
+    def _environment(self) -> dict[str, str]:
         """The settings of all services. What stands here first was given by whoever runs the mesh."""
         given = {name: value for name, value in self._given.items() if value}
-        for name in ("backlog_svc", "movie_svc", "gateway"):
-            self.targets[name] = f"127.0.0.1:{free_port()}"
-        for name in _replica_names(replicas):
-            self.targets[name] = f"127.0.0.1:{free_port()}"
+        for service in _LISTEN:
+            for name in self._names(service):
+                self.targets[name] = f"127.0.0.1:{free_port()}"
         ours: dict[str, str] = {
             "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "gen"))),
             "PYTHONUNBUFFERED": "1",
-            "BACKLOG_LISTEN": self.targets["backlog_svc"],
-            "MOVIE_LISTEN": self.targets["movie_svc"],
-            "GATEWAY_LISTEN": self.targets["gateway"],
-            "BACKLOG_TARGET": self.targets["backlog_svc"],
-            "MOVIE_TARGET": self.targets["movie_svc"],
-            "GATEWAY_TARGET": self.targets["gateway"],
-            "GAME_TARGET": ",".join(self.targets[name] for name in _replica_names(replicas)),
+            **{
+                listen.replace("LISTEN", "TARGET"): ",".join(
+                    self.targets[name] for name in self._names(service)
+                )
+                for service, listen in _LISTEN.items()
+            },
             "EDGE_PORT": str(self.edge_port),
         }
         if "TMDB_API_KEY" not in given:
@@ -246,25 +258,28 @@ class Mesh:
             "SHUTDOWN_GRACE_SECONDS": "3",
             "EDGE_BIND": "127.0.0.1",
             "EDGE_HEALTH_SECONDS": "0.5",
+            "EDGE_ADMIN_PORT": str(free_port()),
             "CORS_ORIGINS": "*",
         }
         return {**defaults, **given, **ours}
 
-    def _describe(self, replicas: int) -> Iterator[Part]:
+    def _names(self, part: str) -> tuple[str, ...]:
+        """What the replicas of a part are called: the first like the part itself."""
+        return (part, *(f"{part}-{number}" for number in range(2, self._replicas.get(part, 1) + 1)))
+
+    def _describe(self) -> Iterator[Part]:
         """Every part that is not used from elsewhere."""
         yield from self._stores()
         yield from self._stand_ins()
         yield from self._errands()
         # A service comes up without its stores too, but then says NOT_SERVING until its next probe.
-        yield self._service("backlog_svc", layer=2, needs=("backlog_svc migrations",))
-        yield self._service("movie_svc", layer=2, needs=("mongo",))
-        for name in _replica_names(replicas):
-            yield self._service(
-                "game_svc", name=name, layer=3, environment={"GAME_LISTEN": self.targets[name]}
-            )
-        yield self._service("gateway", layer=3, needs=("signing keys", "idp"))
-        services = tuple(name for name in self.targets)
-        yield Part("edge", _EdgeRuns(self._edge()), layer=4, needs=services, address=self.edge_url)
+        yield from self._services("backlog_svc", layer=2, needs=("backlog_svc migrations",))
+        yield from self._services("movie_svc", layer=2, needs=("mongo",))
+        yield from self._services("game_svc", layer=3)
+        yield from self._services("gateway", layer=3, needs=("signing keys", "idp"))
+        for name in self._names("edge"):
+            edge = self.edges[name] = self._edge(name)
+            yield Part(name, _EdgeRuns(edge), layer=4, needs=tuple(self.targets), address=edge.url)
 
     def _stores(self) -> Iterator[Part]:
         given = self.environment
@@ -308,21 +323,15 @@ class Mesh:
             errand = Errand(self._process(module, self._python(module)))
             yield Part(f"{service} migrations", errand, layer=1, needs=("postgres",))
 
-    def _service(
-        self,
-        package: str,
-        *,
-        layer: int,
-        name: str | None = None,
-        needs: tuple[str, ...] = (),
-        environment: Mapping[str, str] | None = None,
-    ) -> Part:
-        name = name or package
-        process = self._process(name, self._python(package), environment)
-        target, files = self.targets[name], self._certificate_files()
-        return Part(
-            name, Program(process, lambda: serves(target, files)), layer=layer, needs=needs, address=target
-        )
+    def _services(self, package: str, *, layer: int, needs: tuple[str, ...] = ()) -> Iterator[Part]:
+        for name in self._names(package):
+            metrics = f"127.0.0.1:{free_port()}"
+            self.metrics_urls[name] = f"http://{metrics}/metrics"
+            target = self.targets[name]
+            own = {_LISTEN[package]: target, "METRICS_LISTEN": metrics}
+            process = self._process(name, self._python(package), own)
+            ready = partial(serves, target, self._certificate_files())
+            yield Part(name, Program(process, ready), layer=layer, needs=needs, address=target)
 
     def _certificate_files(self) -> CertificateFiles | None:
         """What the services show each other, where a setting says so."""
@@ -330,17 +339,19 @@ class Mesh:
         paths = [Path(self.environment[name]) for name in names if name in self.environment]
         return CertificateFiles(*paths) if len(paths) == len(names) else None
 
-    def _edge(self) -> Edge:
+    def _edge(self, name: str) -> Edge:
         values = {
             name: value
             for name in EdgeSettings.model_fields
             if (value := self.environment.get(name.upper())) is not None
         }
+        if name != "edge":
+            values |= {"edge_port": str(free_port()), "edge_admin_port": str(free_port())}
         try:
             settings = _GivenEdgeSettings.model_validate(values)
         except ValidationError as error:
             raise StartFailed(" ".join(sentences(EdgeSettings, error))) from error
-        return Edge(settings, folder=self.folder / "edge")
+        return Edge(settings, folder=self.folder / name)
 
     def _python(self, module: str, *arguments: str) -> list[str]:
         return [sys.executable, "-m", module, *arguments]
@@ -549,10 +560,6 @@ def _answers(url: str) -> bool:
         return False
     except OSError:
         return False
-
-
-def _replica_names(replicas: int) -> tuple[str, ...]:
-    return ("game_svc", *(f"game_svc-{number}" for number in range(2, replicas + 1)))
 
 
 def _first(values: str) -> str:

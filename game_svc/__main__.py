@@ -18,6 +18,7 @@ from game_svc.deck_sources import DeckSources
 from game_svc.films import Films
 from game_svc.history import History
 from game_svc.log import RoomLogs
+from game_svc.metrics import Evenings, of_audience, of_redis
 from game_svc.outbox import Outbox
 from game_svc.people import People
 from game_svc.people_servicer import PeopleServicer
@@ -30,10 +31,11 @@ from game_svc.settings import GameSettings
 from game_svc.streams import Streams
 from game_svc.taste_store import TasteStore
 from game_svc.wrong_codes import WrongCodes
-from mesh import logs, server
+from mesh import logs, server, tracing
 from mesh.certificates import Certificates
 from mesh.channels import open_channel
 from mesh.clock import utc_now
+from mesh.metrics import Metrics, of_revocations
 from mesh.page_tokens import PageTokens
 from mesh.revocations import Revocations, over
 from mesh.settings import load
@@ -59,6 +61,8 @@ class Assembly:
     """To be stopped before the server is: they hold its calls."""
     revocations: Revocations
     """The sessions that have ended."""
+    metrics: Metrics
+    """What is counted."""
 
 
 @asynccontextmanager
@@ -121,6 +125,16 @@ async def assembled(
         new_seed=lambda: secrets.token_hex(16),
         join_url=settings.join_url,
     )
+    metrics = Metrics(settings.metrics_listen)
+    evenings = Evenings()
+    rooms.appended = evenings.note
+    for families in (
+        evenings.families,
+        of_audience(streams),
+        of_redis(redis),
+        of_revocations(revocations),
+    ):
+        metrics.watch(families)
     await rooms.start()
     await presence.start()
     archiving = asyncio.create_task(archive.run(), name="archive")
@@ -138,7 +152,7 @@ async def assembled(
             probes={"redis": room_logs.ping},
         )
         async with revocations:
-            yield Assembly((game, people), streams, revocations)
+            yield Assembly((game, people), streams, revocations, metrics)
     finally:
         archiving.cancel()
         await asyncio.wait({archiving})
@@ -165,6 +179,7 @@ async def main(settings: GameSettings) -> None:
             before_stop=assembly.streams.stop,
             certificates=certificates,
             health_listen=settings.health_listen,
+            metrics=assembly.metrics,
             options=server.ServerOptions(shutdown_grace_seconds=settings.shutdown_grace_seconds),
         )
 
@@ -172,4 +187,5 @@ async def main(settings: GameSettings) -> None:
 if __name__ == "__main__":
     loaded = load(GameSettings)
     logs.configure(NAME, loaded.log_level, loaded.log_format)
+    tracing.configure(NAME, loaded.otlp_endpoint)
     server.run(main(loaded))

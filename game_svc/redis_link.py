@@ -40,6 +40,7 @@ from redis.exceptions import (
     TryAgainError,
 )
 
+from mesh import tracing
 from mesh.errors import Unavailable
 
 MOST_TOGETHER: Final = 512
@@ -116,6 +117,8 @@ class RedisLink:
         self._ready = self._cluster is None
         self._connecting: asyncio.Lock = asyncio.Lock()
         self._has_file = True
+        self.failures = 0
+        """How many questions were not answered in time, since the start."""
 
     async def close(self) -> None:
         """Let go of all connections."""
@@ -144,7 +147,8 @@ class RedisLink:
         """Return the answer to a command about a key, which stands first among its arguments."""
         if not self._ready:
             await self._connect()
-        return await self._lane(key).ask((command, key, *arguments))
+        with tracing.span("redis", command):
+            return await self._lane(key).ask((command, key, *arguments))
 
     async def run(self, script: Script, keys: Sequence[str], arguments: Sequence[str | bytes | float]) -> Any:
         """Return what a script returns."""
@@ -152,10 +156,11 @@ class RedisLink:
             await self._connect()
         lane = self._lane(keys[0])
         question = (len(keys), *keys, *arguments)
-        try:
-            return await lane.ask(("EVALSHA", script.sha, *question))
-        except NoScriptError:
-            return await lane.ask(("EVAL", script.text, *question))
+        with tracing.span("redis", "EVALSHA"):
+            try:
+                return await lane.ask(("EVALSHA", script.sha, *question))
+            except NoScriptError:
+                return await lane.ask(("EVAL", script.text, *question))
 
     async def settle(self, key: str) -> None:
         """Return when everything that was ever written beside a key is on disk.
@@ -175,7 +180,8 @@ class RedisLink:
         write = lane.ask(("SET", key, "1", "EX", round(_FENCE_LIFE.total_seconds())))
         wait = lane.ask(("WAITAOF", 1, 0, _DISK_PATIENCE_MS))
         try:
-            _, on_disk = await asyncio.gather(write, wait)
+            with tracing.span("redis", "WAITAOF"):
+                _, on_disk = await asyncio.gather(write, wait)
         except ResponseError as error:
             self._has_file = False
             _log.warning("redis.no_append_only_file", why=str(error))
@@ -249,15 +255,19 @@ class RedisLink:
         if lane is None:
             client: _Client | None = self._cluster or self._single
             assert client is not None, "either one server or a cluster"
-            lane = self._lanes[home, waits] = _Lane(client)
+            lane = self._lanes[home, waits] = _Lane(client, self._note_failures)
         return lane
+
+    def _note_failures(self, number: int) -> None:
+        self.failures += number
 
 
 class _Lane:
     """The questions to one server, in the order in which they were asked."""
 
-    def __init__(self, client: _Client) -> None:
+    def __init__(self, client: _Client, failed: Callable[[int], None]) -> None:
         self._client = client
+        self._failed = failed
         self._waiting: deque[_Waiting] = deque()
         self._sending: asyncio.Task[None] | None = None
         self._answers = True
@@ -303,6 +313,7 @@ class _Lane:
             if self._answers:  # said once, however many ask until it answers again: health says when
                 _log.warning("redis.unavailable", error=type(error).__name__, questions=len(together))
             self._answers = False
+            self._failed(len(together))
             answers = [error] * len(together)
         else:
             self._answers = True

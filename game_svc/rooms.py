@@ -53,6 +53,8 @@ _BUSY_SECONDS: Final = 0.002
 _LONGEST_BETWEEN_DEALS: Final = 1.0
 _MOST_ATTEMPTS: Final = 50
 
+Appended = Callable[[Sequence[Numbered], State], None]
+
 _log = structlog.get_logger("game_svc.rooms")
 
 
@@ -120,6 +122,7 @@ class Room:
         clock: Clock,
         pace: Pace,
         owed: Callable[[str], None],
+        appended: Appended,
     ) -> None:
         self.code = code
         self._nothing = State(code=code)
@@ -129,6 +132,7 @@ class Room:
         self._logs = logs
         self._outbox = outbox
         self._clock = clock
+        self._appended = appended
         self.pace = pace
         """How busy this replica is."""
         self._owed = owed
@@ -273,6 +277,7 @@ class Room:
                     at=events[0].at,
                 )
                 if appended:
+                    self._appended(events, state)
                     self._keep_now_and_then(state)
                     if owes:
                         self._owed(self.code)
@@ -362,6 +367,8 @@ class Rooms:
         self._logs = logs
         self._outbox = outbox
         self._clock = clock
+        self.appended: Appended = lambda _events, _state: None
+        """Called with what this replica, and no other, has appended to a room, and the state after it."""
         self.pace = Pace()
         self.owed: Callable[[str], None] = lambda _: None
         """Called with the code of a room to whose log something was appended that the archive has to hear."""
@@ -395,6 +402,7 @@ class Rooms:
                 clock=self._clock,
                 pace=self.pace,
                 owed=lambda code: self.owed(code),
+                appended=lambda events, state: self.appended(events, state),
             )
             self._forget_one()
         self._rooms.move_to_end(code)

@@ -130,6 +130,16 @@ class Feed:
         return self.state.member(self._caller.user_id)
 
     @property
+    def code(self) -> str:
+        """The room."""
+        return self._room.code
+
+    @property
+    def user_id(self) -> str:
+        """The person who listens."""
+        return self._caller.user_id
+
+    @property
     def session_id(self) -> str:
         """The session that listens."""
         return self._caller.session_id
@@ -329,6 +339,11 @@ class Streams:
         async with self._open(room, caller, context) as (feed, audience):
             play = _Play(feed, room, caller, audience.play, films=self._films, locale=locale)
             await play.run(incoming, (after_seq, epoch))
+
+    @property
+    def audience(self) -> Sequence[tuple[str, str]]:
+        """Who listens to which room through this replica: (code, user id) for each stream."""
+        return [(feed.code, feed.user_id) for feed in tuple(self._feeds)]
 
     async def stop(self) -> None:
         """Tell every stream to connect again elsewhere, and return when all have been told."""

@@ -56,11 +56,12 @@ from gateway.settings import GatewaySettings, pairs, split
 from gateway.store import Store
 from gateway.sweeping import Sweep, sweep_for_ever
 from gateway.token_endpoint import TokenEndpoint
-from mesh import logs
+from mesh import logs, tracing
 from mesh.background import running_in_background
 from mesh.channels import open_channel
 from mesh.clock import Clock, utc_now
 from mesh.health import Probe
+from mesh.metrics import Metrics, of_database, of_revocations
 from mesh.page_tokens import PageTokens
 from mesh.postgres import Database
 from mesh.revocations import Revocations
@@ -354,6 +355,9 @@ async def main(settings: GatewaySettings, keys: KeyFile) -> None:
                 (settings.game_target, _PEOPLE),
             )
         ]
+        metrics = Metrics(settings.metrics_listen)
+        metrics.watch(of_database(database))
+        metrics.watch(of_revocations(revocations))
         deletions = build_deletions(settings, database=database, backlogs=backlogs, games=games)
         await stack.enter_async_context(running_in_background(deletions.run(), name="deletions"))
         await serve(
@@ -373,6 +377,7 @@ async def main(settings: GatewaySettings, keys: KeyFile) -> None:
             revocations=revocations,
             certificates=certificates,
             health_listen=settings.health_listen,
+            metrics=metrics,
             options=ServerOptions(shutdown_grace_seconds=settings.shutdown_grace_seconds),
         )
 
@@ -410,5 +415,6 @@ def signing_keys(settings: GatewaySettings) -> KeyFile:
 if __name__ == "__main__":
     loaded = load(GatewaySettings)
     logs.configure(NAME, loaded.log_level, loaded.log_format)
+    tracing.configure(NAME, loaded.otlp_endpoint)
     see_that_apple_key_is_usable(loaded)
     run(main(loaded, signing_keys(loaded)))

@@ -1,7 +1,8 @@
 """Channels to the other services of the mesh.
 
-What a call hands on without being told: what is left of the running RPC's deadline, and its request id. What
-is tried again: calls of methods whose contract says NO_SIDE_EFFECTS or IDEMPOTENT, by gRPC's own retries.
+What a call hands on without being told: what is left of the running RPC's deadline, its request id, and the
+trace it belongs to. What is tried again: calls of methods whose contract says NO_SIDE_EFFECTS or IDEMPOTENT,
+by gRPC's own retries.
 """
 
 import json
@@ -13,8 +14,9 @@ import grpc
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
 
-from mesh import running
+from mesh import running, tracing
 from mesh.certificates import Certificates, mutual_tls_channel
+from mesh.health import THE_PROCESS
 from mesh.interceptors import REQUEST_ID_HEADER
 
 DEFAULT_DEADLINE_SECONDS: Final = 3.0
@@ -29,9 +31,9 @@ _RETRY_POLICY: Final = {
     "backoffMultiplier": 2,
     "retryableStatusCodes": ["UNAVAILABLE"],
 }
-# Retries stop while more than half of the last calls failed: they must not keep down a service that comes
-# back.
-_RETRY_THROTTLING: Final = {"maxTokens": 10, "tokenRatio": 0.2}
+# Retries stop while more than one call in six fails: they must not keep down a service that comes back. Until
+# then there are fifteen at least: a replica that is lost takes along whatever is just then on its way.
+_RETRY_THROTTLING: Final = {"maxTokens": 30, "tokenRatio": 0.2}
 
 _ARGUMENTS: Final[tuple[tuple[str, int | str], ...]] = (
     ("grpc.enable_retries", 1),
@@ -43,7 +45,7 @@ _ARGUMENTS: Final[tuple[tuple[str, int | str], ...]] = (
     ("grpc.dns_min_time_between_resolutions_ms", 2_000),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 1_000),
-    ("grpc.max_reconnect_backoff_ms", 2_000),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
@@ -90,6 +92,8 @@ def service_config(services: Sequence[ServiceDescriptor]) -> str:
     config: dict[str, object] = {
         "loadBalancingConfig": [{"round_robin": {}}],
         "retryThrottling": _RETRY_THROTTLING,
+        # Each replica says when it is about to stop, and gets no new calls from then on.
+        "healthCheckConfig": {"serviceName": THE_PROCESS},
     }
     if names:
         config["methodConfig"] = [{"name": names, "retryPolicy": _RETRY_POLICY}]
@@ -124,7 +128,7 @@ class _MeshChannel(grpc.aio.Channel):
         return self._channel.stream_stream(*args, **kwargs)
 
     def _handing_on(self, multi_callable: Any) -> Callable[..., Any]:
-        default = self._default
+        default, traced = self._default, tracing.on()
 
         def call(request: Any, *, timeout: float | None = None, metadata: Any = None, **kwargs: Any) -> Any:
             running_call = running.current()
@@ -137,6 +141,8 @@ class _MeshChannel(grpc.aio.Channel):
                     metadata = ((REQUEST_ID_HEADER, running_call.request_id),)
                 elif all(key != REQUEST_ID_HEADER for key, _ in metadata):
                     metadata = (*metadata, (REQUEST_ID_HEADER, running_call.request_id))
+                if traced:
+                    metadata = (*metadata, *tracing.outgoing())
             return multi_callable(request, timeout=seconds, metadata=metadata, **kwargs)
 
         return call

@@ -132,6 +132,11 @@ class Target:
     port: int
 
     @property
+    def is_address(self) -> bool:
+        """Whether it is an address rather than a name."""
+        return is_address(self.host)
+
+    @property
     def san_type(self) -> str:
         """As what a certificate names the host."""
         return "IP_ADDRESS" if is_address(self.host) else "DNS"
@@ -459,6 +464,9 @@ def render(settings: EdgeSettings, *, folder: Path = Path()) -> str:
         pages={settings.edge_descriptor_set.with_name(page.file): page for page in PAGES},
         services=list(PUBLIC_SERVICES),
         clusters=clusters(settings),
+        collector=None
+        if settings.otlp_endpoint is None
+        else Target(*split_target(settings.otlp_endpoint.removeprefix("http://"))),
         refusals=REFUSALS,
         spoken=SPOKEN,
         from_grpc=_FROM_GRPC,

@@ -119,6 +119,8 @@ class EdgeSettings(Settings):
     """How often each replica is asked whether it serves, in seconds."""
     edge_keys_cache_seconds: int = Field(default=60, ge=2, le=3600)
     """How many seconds the edge keeps the token keys. A new key is published that long before it signs."""
+    edge_traced_percent: float = Field(default=10.0, ge=0, le=100)
+    """Of how many requests in a hundred there are traces, where OTLP_ENDPOINT is set."""
     edge_descriptor_set: Annotated[FilePath, BeforeValidator(_from_the_repository)] = Field(
         default=Path("gen/popcorn.binpb"), validate_default=True
     )

@@ -51,6 +51,11 @@ class Health:
         self._failing: dict[str, tuple[str, ...]] = {}
         self._serving: dict[str, bool] = {}
 
+    @property
+    def serving(self) -> Mapping[str, bool]:
+        """Whether each service serves, as the last round of probes had it."""
+        return self._serving
+
     async def run(self) -> None:
         """Probe for ever."""
         while True:

@@ -50,6 +50,8 @@ class Method:
     """Who may call it: a value of `popcorn.options.v1.Access`."""
     reads: bool
     """Whether it changes nothing: idempotency_level NO_SIDE_EFFECTS."""
+    streams: bool = False
+    """Whether it has more than one message in either direction."""
 
 
 Layer = Callable[[Method, Run], Run]
@@ -60,10 +62,20 @@ def new_request_id() -> str:
     return os.urandom(16).hex()
 
 
-def layers(*, clock: Clock, new_id: NewId, revocations: Sessions | None) -> Sequence[Layer]:
-    """Return the layers around every RPC, the outermost first."""
+def layers(
+    *, clock: Clock, new_id: NewId, revocations: Sessions | None, watching: Sequence[Layer] = ()
+) -> Sequence[Layer]:
+    """Return the layers around every RPC, the outermost first.
+
+    Args:
+        clock: The present.
+        new_id: Makes request ids.
+        revocations: See `identities`.
+        watching: Layers that look on, such as metrics and traces.
+    """
     return (
         request_ids(new_id),  # first, so that everything after it can be found in the log by one id
+        *watching,  # as far outside: they see the status the client gets, and every call there is
         access_log,  # outside of the error mapping, so that it sees the status the client gets
         error_mapping,  # outside of all that may refuse
         identities(clock, revocations),  # last: what runs behind it knows its caller
@@ -125,8 +137,8 @@ def access_log(method: Method, proceed: Run) -> Run:
 def _outcome(status: str | None, context: Context) -> dict[str, object]:
     call = running.current()
     if call is None:
-        return {"status": status or _status_name(context.code())}
-    fields: dict[str, object] = {"status": status or call.status or _status_name(context.code())}
+        return {"status": status or status_name(context.code())}
+    fields: dict[str, object] = {"status": status or call.status or status_name(context.code())}
     if call.reason is not None:
         fields["reason"] = call.reason
     if call.identity is not None:
@@ -207,6 +219,7 @@ class LayeredHandlers(grpc.GenericRpcHandler):
                 path=path,
                 access=identity.access_of(method),
                 reads=method.GetOptions().idempotency_level == MethodOptions.NO_SIDE_EFFECTS,
+                streams=method.client_streaming or method.server_streaming,
             )
             for service in services
             for method in service.methods
@@ -350,7 +363,8 @@ def _as_it_is(message: Any) -> Any:
     return message
 
 
-def _status_name(code: grpc.StatusCode | int | None) -> str:
+def status_name(code: grpc.StatusCode | int | None) -> str:
+    """Return the name of what a context calls its code."""
     match code:
         case None | 0:
             return "OK"

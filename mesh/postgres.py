@@ -16,6 +16,7 @@ back is used by the next call.
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -23,7 +24,7 @@ from typing import Any, Final
 import asyncpg
 import structlog
 
-from mesh import migrations
+from mesh import migrations, tracing
 from mesh.errors import Unavailable
 
 DEPENDENCY: Final = "postgresql"
@@ -61,6 +62,22 @@ _OURS: Final = (asyncpg.DataError, asyncpg.exceptions.ClientConfigurationError)
 _log = structlog.get_logger("mesh.postgres")
 
 
+@dataclass(frozen=True, slots=True)
+class Use:
+    """How a pool is used at a moment, and what has failed so far."""
+
+    in_use: int
+    """Connections that somebody has."""
+    idle: int
+    """Connections that nobody has."""
+    most: int
+    """How many there may be."""
+    waiting: int
+    """Callers that wait for one."""
+    failures: int
+    """Uses that ended as Unavailable, since the start."""
+
+
 class Database:
     """One PostgreSQL database, through at most `most_connections` connections."""
 
@@ -96,7 +113,15 @@ class Database:
         # First come, first served. asyncpg's pool alone lets whoever asks just then take the connection that
         # was meant for the next in line, who goes back to the end: under load somebody never gets one.
         self._turns = asyncio.Semaphore(most_connections)
+        self._waiting = 0
+        self._failures = 0
         self._answers = True
+
+    def use(self) -> Use:
+        """Return how the pool is used now."""
+        pool = self._pool
+        idle, size = (0, 0) if pool is None else (pool.get_idle_size(), pool.get_size())
+        return Use(size - idle, idle, self._most_connections, self._waiting, self._failures)
 
     async def start(self) -> None:
         """Make the pool. Connects nothing, so it works while PostgreSQL is away."""
@@ -125,12 +150,21 @@ class Database:
             )  # asyncpg has cut the connections when its close was cancelled
 
     @asynccontextmanager
-    async def acquire(self) -> AsyncIterator[Any]:
+    async def acquire(self, operation: str = "connection") -> AsyncIterator[Any]:
         """Lend one connection for the length of the block, which has `patience` for all that it does.
+
+        Args:
+            operation: What traces call it.
 
         Raises:
             Unavailable: PostgreSQL does not answer, or not in time.
         """
+        with tracing.span(DEPENDENCY, operation):
+            async with self._lend() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def _lend(self) -> AsyncIterator[Any]:
         pool = self._pool
         if pool is None:
             raise RuntimeError("the database was not started, or is closed")
@@ -138,8 +172,12 @@ class Database:
         deadline = loop.time() + self._patience
         turn = _Turn(self._turns)
         try:
-            async with asyncio.timeout_at(deadline):
-                await turn.take()
+            self._waiting += 1
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await turn.take()
+            finally:
+                self._waiting -= 1
             connection = await pool.acquire(timeout=deadline - loop.time())
 
             # Cutting the connection ends whatever waits for it, a rollback or a cancellation included; to
@@ -160,6 +198,7 @@ class Database:
         except _OURS:
             raise
         except _UNAVAILABLE as error:
+            self._failures += 1
             if self._answers:  # said once, however many ask until it answers again: health says when
                 _log.warning("postgres.unavailable", error=type(error).__name__, detail=str(error))
             self._answers = False
@@ -175,28 +214,28 @@ class Database:
             Unavailable: As `acquire`. When the connection broke during COMMIT nobody knows whether it
                 happened: what runs here should be safe to do again.
         """
-        async with self.acquire() as connection, connection.transaction():
+        async with self.acquire("transaction") as connection, connection.transaction():
             yield connection
 
     async def fetch(self, statement: str, *values: object) -> list[Any]:
         """Run one statement and return its rows. Raises Unavailable."""
-        async with self.acquire() as connection:
+        async with self.acquire(_first_word(statement)) as connection:
             rows: list[Any] = await connection.fetch(statement, *values)
             return rows
 
     async def fetchrow(self, statement: str, *values: object) -> Any:
         """Run one statement and return its first row, or None. Raises Unavailable."""
-        async with self.acquire() as connection:
+        async with self.acquire(_first_word(statement)) as connection:
             return await connection.fetchrow(statement, *values)
 
     async def fetchval(self, statement: str, *values: object) -> Any:
         """Run one statement and return the first value of its first row, or None. Raises Unavailable."""
-        async with self.acquire() as connection:
+        async with self.acquire(_first_word(statement)) as connection:
             return await connection.fetchval(statement, *values)
 
     async def execute(self, statement: str, *values: object) -> str:
         """Run one statement and return PostgreSQL's tag for it (`DELETE 1`). Raises Unavailable."""
-        async with self.acquire() as connection:
+        async with self.acquire(_first_word(statement)) as connection:
             tag: str = await connection.execute(statement, *values)
             return tag
 
@@ -235,6 +274,10 @@ class _Turn:
         if self._taken:
             self._taken = False
             self._turns.release()
+
+
+def _first_word(statement: str) -> str:
+    return statement.split(maxsplit=1)[0]
 
 
 def _cut(connection: Any) -> None:

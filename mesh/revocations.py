@@ -149,6 +149,11 @@ class Revocations:
         """How many sessions are remembered."""
         return len(self._ended)
 
+    @property
+    def age_seconds(self) -> float:
+        """How old the list is; infinity before the first poll."""
+        return self._age()
+
     def is_revoked(self, session_id: str) -> bool:
         """Return whether a session is known to have ended."""
         return session_id in self._ended

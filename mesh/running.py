@@ -6,7 +6,7 @@ resetting, and tasks that a handler starts see the same call.
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextvars import Context, ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -54,6 +54,20 @@ def enter(call: RunningCall) -> None:
     _running.set(call)
 
 
+_new_context: Callable[[], Context] = Context
+
+
+def detached_context() -> Context:
+    """Return a context for work that outlives its RPC: empty, but for the trace, where there is one."""
+    return _new_context()
+
+
+def make_contexts_with(new_context: Callable[[], Context]) -> None:
+    """Have `detached_context` return what this returns."""
+    global _new_context
+    _new_context = new_context
+
+
 _detached: set[asyncio.Task[Any]] = set()
 
 
@@ -61,10 +75,10 @@ def start_detached(work: Coroutine[Any, Any, T], *, name: str) -> asyncio.Task[T
     """Start work that outlives the RPC that caused it, and return its task.
 
     A task started the plain way inherits the RPC's deadline, so that everything it calls fails as soon as the
-    caller has had its answer. This one inherits nothing, and is kept from the garbage collector until it
-    ends.
+    caller has had its answer. This one inherits nothing but the trace, and is kept from the garbage collector
+    until it ends.
     """
-    task = asyncio.get_running_loop().create_task(work, name=name, context=Context())
+    task = asyncio.get_running_loop().create_task(work, name=name, context=detached_context())
     _detached.add(task)
     task.add_done_callback(_detached.discard)
     return task

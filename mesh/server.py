@@ -3,7 +3,7 @@
     asyncio's entry point in a service's `__main__`:
         mesh.server.run(mesh.server.serve("game_svc", listen=settings.game_listen, services=[...]))
 
-The order of stopping: health says NOT_SERVING, and the doors close, so that new calls go elsewhere;
+The order of stopping: health says NOT_SERVING, so that new calls go elsewhere, and then the doors close;
 `before_stop` tells the open streams to reconnect; calls that run get the grace to finish; then the background
 tasks end.
 """
@@ -12,7 +12,7 @@ import asyncio
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -23,11 +23,13 @@ from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from mesh import tracing
 from mesh.certificates import Certificates
 from mesh.clock import Clock, utc_now
 from mesh.health import Health, Part, Probe
 from mesh.identity import needs_identity
 from mesh.interceptors import LayeredHandlers, NewId, layers, new_request_id
+from mesh.metrics import Metrics, of_health
 from mesh.revocations import DEPENDENCY as REVOCATIONS
 from mesh.revocations import Sessions
 
@@ -68,6 +70,8 @@ class ServerOptions:
 
     shutdown_grace_seconds: float = 10.0
     """How long running calls, and `before_stop`, may take to finish once the server stops."""
+    notice_seconds: float = 0.25
+    """From saying NOT_SERVING to closing the doors: what is just then on its way is still answered."""
     probe_interval_seconds: float = 1.0
     """The pause between two rounds of probes."""
     probe_deadline_seconds: float = 2.0
@@ -96,6 +100,7 @@ class Server:
         before_stop: Callable[[], Awaitable[None]] | None = None,
         certificates: Certificates | None = None,
         health_listen: str | None = None,
+        metrics: Metrics | None = None,
         options: ServerOptions = ServerOptions(),
         clock: Clock = utc_now,
         new_id: NewId = new_request_id,
@@ -112,6 +117,7 @@ class Server:
             certificates: What the server shows, and whose clients it lets in, followed while it runs; None
                 speaks plain text.
             health_listen: `host:port` where health alone is answered in plain text; None is nowhere.
+            metrics: Counts the RPCs, and is served for as long as the server is; None counts nothing.
             options: Limits and intervals.
             clock: For the expiry of identities.
             new_id: Makes request ids.
@@ -127,6 +133,8 @@ class Server:
         self._before_stop = before_stop
         self._certificates = certificates
         self._health_listen = health_listen
+        self._metrics = Metrics(None) if metrics is None else metrics
+        self._serving_metrics = ExitStack()
         self._options = options
         self._clock = clock
         self._new_id = new_id
@@ -150,7 +158,13 @@ class Server:
         descriptors = [service.descriptor for service in self._services]
         server = grpc.aio.server(options=_channel_arguments(options))
         handlers = LayeredHandlers(
-            descriptors, layers(clock=self._clock, new_id=self._new_id, revocations=self._revocations)
+            descriptors,
+            layers(
+                clock=self._clock,
+                new_id=self._new_id,
+                revocations=self._revocations,
+                watching=(*tracing.layers(), *self._metrics.layers),
+            ),
         )
         for service in self._services:
             service.add(service.servicer, handlers)
@@ -159,6 +173,7 @@ class Server:
             interval_seconds=options.probe_interval_seconds,
             deadline_seconds=options.probe_deadline_seconds,
         )
+        self._metrics.watch(of_health(self._health))
         health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, server)
         names = [descriptor.full_name for descriptor in descriptors]
         reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
@@ -169,6 +184,10 @@ class Server:
             health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, self._health_server)
             self.health_port = _bind(self._health_server, self._health_listen, None)
             await self._health_server.start()
+        try:
+            self._serving_metrics.enter_context(self._metrics.serving())
+        except OSError as error:
+            raise ListenError(self._metrics.listen or "") from error
         await server.start()
         self._server = server
         self._beside.append(asyncio.create_task(self._health.run(), name="health probes"))
@@ -188,6 +207,8 @@ class Server:
         assert self._health is not None, "a started server has health"
         seconds = self._options.shutdown_grace_seconds if grace is None else grace
         self._health.stop_serving()
+        # Our own channels watch the health and send no more; what the edge is refused it tries elsewhere.
+        await asyncio.sleep(min(self._options.notice_seconds, seconds))
         # From here on nobody gets in, and connections are told so (GOAWAY): a stream that is asked to connect
         # again lands elsewhere at once, and not here until somebody has looked at the health again.
         closing = asyncio.create_task(server.stop(seconds), name="close the doors")
@@ -205,6 +226,7 @@ class Server:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
+        self._serving_metrics.close()
 
     def _probes_of(self, service: Service) -> Mapping[str, Probe]:
         if self._revocations is None or not _knows_callers(service):
@@ -240,6 +262,7 @@ async def serve(
     before_stop: Callable[[], Awaitable[None]] | None = None,
     certificates: Certificates | None = None,
     health_listen: str | None = None,
+    metrics: Metrics | None = None,
     options: ServerOptions = ServerOptions(),
 ) -> None:
     """Serve until SIGTERM or SIGINT, then stop gracefully; a second signal cuts the grace short.
@@ -252,6 +275,7 @@ async def serve(
         before_stop: See `Server`.
         certificates: See `Server`.
         health_listen: See `Server`.
+        metrics: See `Server`.
         options: See `ServerOptions`.
 
     Raises:
@@ -269,6 +293,7 @@ async def serve(
             before_stop=before_stop,
             certificates=certificates,
             health_listen=health_listen,
+            metrics=metrics,
             options=options,
         )
         await server.start()

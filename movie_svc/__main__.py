@@ -10,9 +10,10 @@ from typing import Any
 
 from motor.motor_asyncio import AsyncIOMotorClient
 
-from mesh import logs
+from mesh import logs, tracing
 from mesh.background import running_in_background
 from mesh.clock import Clock, utc_now
+from mesh.metrics import Metrics
 from mesh.page_tokens import PageTokens
 from mesh.server import ServerOptions, Service, run, serve
 from mesh.settings import load
@@ -24,6 +25,7 @@ from movie_svc.external_ids import ExternalIds
 from movie_svc.films import Film, ListPage
 from movie_svc.keys import FilmKey, FindKey, RankingKey, SearchKey
 from movie_svc.messages import Presenter
+from movie_svc.metrics import of_counters, of_tmdb
 from movie_svc.servicer import FilmCatalogue, MovieServicer
 from movie_svc.settings import MovieSettings
 from movie_svc.shelf import Shelf
@@ -59,6 +61,8 @@ class Parts:
     """Keeps what is cached in step with TMDB."""
     counters: Counters
     """What was counted so far."""
+    tmdb: Tmdb
+    """The client of TMDB's."""
 
 
 @asynccontextmanager
@@ -207,6 +211,7 @@ async def parts(
                 store=store,
                 changes=changes,
                 counters=counters,
+                tmdb=tmdb,
             )
     finally:
         await catalogue.settle()
@@ -224,12 +229,16 @@ async def main(settings: MovieSettings) -> None:
         running_in_background(built.changes.follow(), name="changes"),
         running_in_background(built.counters.keep_telling(), name="counters"),
     ):
+        metrics = Metrics(settings.metrics_listen)
+        metrics.watch(of_counters(built.counters))
+        metrics.watch(of_tmdb(built.tmdb))
         await serve(
             NAME,
             listen=settings.movie_listen,
             services=[built.service],
             certificates=settings.certificates(),
             health_listen=settings.health_listen,
+            metrics=metrics,
             options=ServerOptions(shutdown_grace_seconds=settings.shutdown_grace_seconds),
         )
 
@@ -237,4 +246,5 @@ async def main(settings: MovieSettings) -> None:
 if __name__ == "__main__":
     loaded = load(MovieSettings)
     logs.configure(NAME, loaded.log_level, loaded.log_format)
+    tracing.configure(NAME, loaded.otlp_endpoint)
     run(main(loaded))

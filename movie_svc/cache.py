@@ -3,8 +3,9 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Hashable
-from contextvars import Context
 from typing import Any, Generic, TypeVar
+
+from mesh.running import detached_context
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -54,7 +55,7 @@ class SingleFlight(Generic[K, V]):
         """Return what the work under `key` returns, or raise what it raises; start it unless it runs."""
         flight = self._flights.get(key)
         if flight is None:
-            flight = asyncio.get_running_loop().create_task(work(), context=Context())
+            flight = asyncio.get_running_loop().create_task(work(), context=detached_context())
             self._flights[key] = flight
             flight.add_done_callback(lambda done: self._landed(key, done))
         return await asyncio.shield(flight)
@@ -86,7 +87,7 @@ class Background:
         """Start `work` and return True; or False, when it is already running or there are too many."""
         if key in self._running or len(self._running) >= self._most:
             return False
-        task = asyncio.get_running_loop().create_task(work(), context=Context())
+        task = asyncio.get_running_loop().create_task(work(), context=detached_context())
         self._running[key] = task
         task.add_done_callback(lambda _: self._running.pop(key, None))
         return True

@@ -1,6 +1,7 @@
 """What a process has counted, under the names that its metrics have (OpenMetrics: snake case, `_total`)."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Final
 
 import structlog
@@ -26,12 +27,19 @@ _log = structlog.get_logger("movie_svc.counters")
 class Counter:
     """Goes up."""
 
-    __slots__ = ("name", "value")
+    __slots__ = ("labels", "name", "value")
 
-    def __init__(self, name: str) -> None:
-        """Take its whole name, labels included."""
+    def __init__(self, name: str, labels: Sequence[tuple[str, str]] = ()) -> None:
+        """Take its name and its labels, each with its value."""
         self.name = name
+        self.labels = tuple(labels)
         self.value = 0
+
+    @property
+    def full_name(self) -> str:
+        """The name with the labels: `name{label="value"}`."""
+        shown = ",".join(f'{label}="{value}"' for label, value in self.labels)
+        return f"{self.name}{{{shown}}}" if shown else self.name
 
     def add(self, by: int = 1) -> None:
         """Count."""
@@ -42,18 +50,24 @@ class Counters:
     """All counters of a process."""
 
     def __init__(self) -> None:
-        self._counters: dict[str, Counter] = {}
+        self._counters: dict[tuple[str, tuple[tuple[str, str], ...]], Counter] = {}
         self._told: dict[str, int] = {}
 
     def of(self, name: str, **labels: str) -> Counter:
         """Return a counter, the same one for the same name and labels. Keep it where it counts often."""
-        shown = ",".join(f'{label}="{value}"' for label, value in sorted(labels.items()))
-        full = f"{name}{{{shown}}}" if shown else name
-        return self._counters.setdefault(full, Counter(full))
+        values = tuple(sorted(labels.items()))
+        found = self._counters.get((name, values))
+        if found is None:
+            found = self._counters[name, values] = Counter(name, values)
+        return found
+
+    def counted(self) -> Sequence[Counter]:
+        """Return every counter there is so far."""
+        return tuple(self._counters.values())
 
     def values(self) -> dict[str, int]:
         """Return what has been counted since the start, by name with labels: `name{label="value"}`."""
-        return {name: counter.value for name, counter in self._counters.items()}
+        return {counter.full_name: counter.value for counter in self.counted()}
 
     def tell(self) -> None:
         """Log in one line what has been counted since the last time, if anything."""

@@ -25,6 +25,7 @@ from bson.errors import BSONError
 from pymongo import UpdateOne
 from pymongo.errors import ConnectionFailure, DuplicateKeyError, PyMongoError
 
+from mesh import tracing
 from movie_svc import documents
 from movie_svc.change_store import ChangeStore
 from movie_svc.documents import Document
@@ -257,10 +258,11 @@ class _Line:
                 raise StoreUnavailable
             self._cut_off_until = loop.time() + _CUT_OFF_SECONDS
         try:
-            async with asyncio.timeout(_CALL_SECONDS):
-                if not self._prepared:
-                    await self._prepare_once()
-                yield
+            with tracing.span("mongodb", "call"):
+                async with asyncio.timeout(_CALL_SECONDS):
+                    if not self._prepared:
+                        await self._prepare_once()
+                    yield
         except (TimeoutError, ConnectionFailure) as error:
             if not self._cut_off_until:
                 _log.warning("store.unavailable", problem=type(error).__name__)

@@ -21,9 +21,10 @@ from typing import Any, Final, TypeVar
 import httpx
 import structlog
 
+from mesh import tracing
 from movie_svc import counters as names
 from movie_svc.allowance import Allowance
-from movie_svc.breaker import Breaker, BreakerOpen, Pass
+from movie_svc.breaker import Breaker, BreakerOpen, Pass, State
 from movie_svc.counters import Counters
 from movie_svc.films import (
     VOTES_TO_BE_RATED,
@@ -93,6 +94,8 @@ class Budget:
 
     def __init__(self, per_second: float) -> None:
         """Take the rate; a quarter of a second's worth may go in one burst."""
+        self.per_second = per_second
+        """The rate."""
         self._interval = 1.0 / per_second
         self._tolerance = max(0.0, 0.25 - self._interval)
         self._due = 0.0
@@ -176,6 +179,16 @@ class Tmdb:
         self._counters = counters or Counters()
         self._scolded_at = -math.inf
         self._scoldings = 0
+
+    @property
+    def budget_per_second(self) -> float:
+        """How many requests a second this process may send."""
+        return self._budget.per_second
+
+    @property
+    def rests(self) -> bool:
+        """Whether TMDB has failed so often that it is left alone."""
+        return self._breaker.state is not State.CLOSED
 
     async def film(self, key: FilmKey, deadline: float, allowance: Allowance | None = None) -> Film | None:
         """Return a film with its details, or None when TMDB has none with this id.
@@ -386,12 +399,14 @@ class Tmdb:
 
     async def _exchange(self, path: str, params: Mapping[str, str]) -> tuple[int, httpx.Headers, bytes]:
         body = bytearray()
-        async with self._client.stream("GET", path, params=params) as response:
-            async for chunk in response.aiter_bytes():
-                body += chunk
-                if len(body) > _MOST_BYTES:
-                    body.clear()  # an answer of this size is no answer: nothing can be read from it
-                    break
+        # The path without what it says of a film or a person, and nothing of the query.
+        with tracing.span("tmdb", f"/{path.split('/')[1]}"):
+            async with self._client.stream("GET", path, params=params) as response:
+                async for chunk in response.aiter_bytes():
+                    body += chunk
+                    if len(body) > _MOST_BYTES:
+                        body.clear()  # an answer of this size is no answer: nothing can be read from it
+                        break
         return response.status_code, response.headers, bytes(body)
 
     def _read(self, path: str, status: int, body: bytes, read: Callable[[object], T], way: Pass) -> T | None:

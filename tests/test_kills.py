@@ -12,7 +12,7 @@ async def test_nothing_acknowledged_is_lost_or_doubled_when_replicas_and_redis_a
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     folder = tmp_path_factory.mktemp("mortal-mesh")
-    with Mesh(folder, settings=kills.settings(), replicas=len(kills.REPLICAS)) as mesh:
+    with Mesh(folder, settings=kills.settings(), replicas={"game_svc": len(kills.REPLICAS)}) as mesh:
         outcome = await kills.run(
             mesh,
             ["kill a replica", "kill a replica", "kill Redis", "stop a replica", "stop a replica"],

@@ -91,7 +91,7 @@ def test_secrets_are_made_once_and_are_their_owners_alone(tmp_path: Path) -> Non
 
 
 def test_replicas_of_the_game_are_all_behind_the_edge(tmp_path: Path) -> None:
-    mesh = Mesh(tmp_path, settings={}, replicas=3)
+    mesh = Mesh(tmp_path, settings={}, replicas={"game_svc": 3})
     games = [target for name, target in mesh.targets.items() if name.startswith("game_svc")]
     assert len(set(games)) == 3
     assert mesh.environment["GAME_TARGET"].split(",") == games

@@ -63,6 +63,14 @@ def _web_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _collector(value: str) -> str:
+    address = value.rstrip("/")
+    match = _HOST_PORT.fullmatch(address.removeprefix("http://"))
+    if match is None or not address.startswith("http://") or not 1 <= int(match[1]) <= 65535:
+        raise ValueError("it should look like http://collector:4318")
+    return address
+
+
 def _split_commas(value: Any) -> Any:
     return (
         tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -94,6 +102,8 @@ Target = Annotated[str, AfterValidator(_target)]
 replicas with commas between them, for IPv4."""
 WebUrl = Annotated[str, AfterValidator(_web_url)]
 """An http or https address without query; a final slash is taken off."""
+CollectorUrl = Annotated[str, AfterValidator(_collector)]
+"""A collector of traces in our own network: `http://host:port`."""
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
 """A PostgreSQL database, `postgresql://user:password@host:port/database`, kept out of logs."""
 RedisUrl = Annotated[
@@ -129,6 +139,11 @@ class Settings(BaseSettings):
     health_listen: Listen | None = None
     """Where health, and nothing else, is answered in plain text, as host:port: for probes that have no
     certificate. Empty: only where everything else is."""
+    metrics_listen: Listen | None = None
+    """Where metrics are served to Prometheus over HTTP, as host:port. Empty: nothing is counted."""
+    otlp_endpoint: CollectorUrl | None = None
+    """Where traces go, from the edge, which begins them, and from the services: a collector that takes OTLP
+    over HTTP, as http://host:port. Empty: there are none."""
     mesh_certificate_file: Path | None = None
     """Our certificate inside the mesh, with its chain (PEM). With this and the next two every service asks
     its callers for a certificate, and files that change are read again. Without them the mesh speaks plain
@@ -151,14 +166,14 @@ class Settings(BaseSettings):
         return None if files is None else Certificates(files)
 
     @model_validator(mode="after")
-    def _health_has_a_port_of_its_own(self) -> Self:
-        for name in type(self).model_fields:
-            if name != "health_listen" and name.endswith("_listen"):
-                listen: str = getattr(self, name)
-                if listen == self.health_listen and not listen.endswith(":0"):
-                    raise ValueError(
-                        f"HEALTH_LISTEN and {name.upper()} are the same: give health a port of its own"
-                    )
+    def _everything_has_a_port_of_its_own(self) -> Self:
+        taken: dict[str, str] = {}
+        for name, listen in self:
+            if name.endswith("_listen") and listen is not None and not listen.endswith(":0"):
+                if listen in taken:
+                    both = f"{taken[listen].upper()} and {name.upper()}"
+                    raise ValueError(f"{both} are the same: give each a port of its own")
+                taken[listen] = name
         return self
 
     @model_validator(mode="after")

@@ -10,7 +10,9 @@ import pytest
 from mesh.server import Server, ServerOptions
 from mesh.tests.probing import NOW, EverybodyStays, Stub, probing_service
 
-FAST = ServerOptions(shutdown_grace_seconds=1.0, probe_interval_seconds=0.02, probe_deadline_seconds=0.1)
+FAST = ServerOptions(
+    shutdown_grace_seconds=1.0, notice_seconds=0.02, probe_interval_seconds=0.02, probe_deadline_seconds=0.1
+)
 
 
 @pytest.fixture

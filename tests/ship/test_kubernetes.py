@@ -260,7 +260,11 @@ def test_every_service_has_the_settings_it_requires(
     # The ports are the manifest's.
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     assert variables["HEALTH_LISTEN"] == f"0.0.0.0:{ports['health']}"
-    [listen] = [name for name in variables if name.endswith("_LISTEN") and name != "HEALTH_LISTEN"]
+    assert variables["METRICS_LISTEN"] == f"0.0.0.0:{ports['metrics']}"
+    annotations = deployment["spec"]["template"]["metadata"]["annotations"]
+    assert annotations["prometheus.io/port"] == str(ports["metrics"])
+    apart = {"HEALTH_LISTEN", "METRICS_LISTEN"}
+    [listen] = [name for name in variables if name.endswith("_LISTEN") and name not in apart]
     assert variables[listen] == f"0.0.0.0:{ports['grpc']}"
     if service == "gateway":
         from gateway.keys import KeyFile
@@ -404,6 +408,15 @@ def test_every_arrow_of_the_design_has_a_policy_and_no_policy_has_more(overlay: 
     # The world reaches the edge, on its one port.
     open_to_all = [(pod, ports) for pod, peer, ports in rules(overlay, "Ingress") if not peer]
     assert open_to_all == [("edge", [{"protocol": "TCP", "port": 8080}])]
+
+    # Prometheus reads what services have counted, and nothing else.
+    prometheus = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
+    from_elsewhere = [
+        (pod, peer, ports) for pod, peer, ports in rules(overlay, "Ingress") if peer.keys() - {"podSelector"}
+    ]
+    assert sorted(pod for pod, _, _ in from_elsewhere) == sorted(SERVICES)
+    for _, peer, ports in from_elsewhere:
+        assert (peer, ports) == (prometheus, [{"protocol": "TCP", "port": 9200}])
 
     # What else may be reached: names by everybody, the internet by two, stores by those who have one.
     others = [
