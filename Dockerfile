@@ -26,7 +26,7 @@ RUN SOURCE_DATE_EPOCH=0 /venv/bin/python -m compileall -q --invalidation-mode ch
 FROM ${PYTHON_IMAGE}
 # What could build or install something has no business where a service runs.
 RUN python -m pip uninstall --yes --quiet --root-user-action ignore pip \
- && rm -rf /usr/local/lib/python3*/ensurepip /root/.cache \
+ && rm -rf /usr/local/lib/python3*/ensurepip ~/.cache \
  && install -d -o 65532 -g 65532 /var/lib/popcorn
 COPY --from=build /venv /venv
 COPY --from=build /app /app

@@ -453,9 +453,7 @@ def test_the_arrows_are_those_that_settings_ask_for() -> None:
                     "backlog": "backlog-svc",
                 }
                 asked.add((service, callee[name.removesuffix("_target")]))
-    assert asked <= ARROWS
-    # Let through before anybody asks for it: games are to tell backlogs of their matches.
-    assert ARROWS - asked <= {("game-svc", "backlog-svc")}
+    assert asked == ARROWS
 
 
 @everywhere
