@@ -29,7 +29,7 @@ test: ## Run every test; only some with TESTS="game_svc tests/test_story.py"
 	@$(INSTALL) test
 	@$(VENV)python -m pytest -n $(WORKERS) $(TESTS)
 
-lint: ## Check style, types, the contract, the image and the manifests, and that what is generated is up to date
+lint: ## Check style, types, the contract, Envoy's configuration, the image, the manifests, and what is generated
 	@$(INSTALL) test
 	@$(or $(PYTHON),python3) dev/install.py .venv-manifests manifests
 	$(VENV)ruff check .
@@ -43,6 +43,9 @@ lint: ## Check style, types, the contract, the image and the manifests, and that
 	  echo "$(VENV)buf breaking gen/popcorn.binpb --against $(BASE)"; \
 	  $(VENV)buf breaking gen/popcorn.binpb --against .data/contract-before.binpb; \
 	else echo "There is no earlier contract to compare with."; fi
+	@GATEWAY_TARGET=gateway:9000 GAME_TARGET=game-svc:9000 TOKEN_ISSUER=https://lint.test TOKEN_AUDIENCE=lint CORS_ORIGINS= \
+	  $(VENV)python -m mesh.edge --folder .data/edge-to-check
+	$(VENV)envoy --mode validate --log-level critical -c .data/edge-to-check/envoy.yaml
 	$(VENV)python -m dev.manifests
 
 fmt: ## Bring the code into shape
