@@ -70,6 +70,8 @@ def members(data: bytes, *, most_bytes: int = MOST_UNPACKED_BYTES) -> Iterator[M
                             raise FileTooLarge(most_bytes)
                         unpacked += piece
                 yield Member(info.filename.rpartition("/")[2].lower()[:100], bytes(unpacked))
+    # What zipfile raises at archives that are broken or made to break it; NotImplementedError is an unknown
+    # compression, RuntimeError a password, and none of them is a fault of ours.
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError, OSError):
         raise UnreadableArchive from None
 
