@@ -339,7 +339,10 @@ class Room:
         if any(isinstance(numbered.event, MatchFound) for numbered in events):
             await self._logs.settle(self.code)
         self._recent.extend(events)
-        self.state = state
+        known, self.state = self.state, state
+        follows = bool(events) and state.game_id == known.game_id and events[0].seq == known.seq + 1
+        if follows and self._ranking.state is known:
+            self._ranking.follow((numbered.event for numbered in events), state)
 
 
 def _answer(future: asyncio.Future[Committed], outcome: Committed | Exception) -> None:

@@ -137,8 +137,9 @@ def leanings(genres: Mapping[int, Tally]) -> dict[int, float]:
     if len(genres) <= 1:
         return {}
     usual = shrunk(genres.get(EVERY_GENRE, NOBODY), USUAL_RATE, GENRE_WORTH)
+    usual_odds = log_odds(usual)
     return {
-        genre: log_odds(shrunk(tally, usual, GENRE_WORTH)) - log_odds(usual)
+        genre: log_odds(shrunk(tally, usual, GENRE_WORTH)) - usual_odds
         for genre, tally in genres.items()
         if genre != EVERY_GENRE
     }
@@ -148,19 +149,22 @@ def lift(film: Film, leanings: Mapping[int, float]) -> float:
     """Return what a film's genres add to its log-odds: the mean of what each of them means."""
     if not leanings or not film.genres:
         return 0.0
-    return sum(leanings.get(genre, 0.0) for genre in film.genres) / len(film.genres)
+    return sum([leanings.get(genre, 0.0) for genre in film.genres]) / len(film.genres)
 
 
-def likelihood(film: Film, lifted: float, tally: Tally) -> float:
+def appeal(film: Film) -> float:
+    """Return a film's appeal to a group as its deck tells; what its rating promises where that says nothing."""
+    return promise(film.rating) if film.appeal is None else film.appeal
+
+
+def likelihood(odds: float, tally: Tally) -> float:
     """Return how likely the next one of a room is to like a film, 0 to 1.
 
     Args:
-        film: The film.
-        lifted: What its genres add for the room; see `lift`.
+        odds: The log-odds before anybody has said anything: its appeal, and its lift for the room.
         tally: What those present who have swiped it think of it.
     """
-    appeal = promise(film.rating) if film.appeal is None else film.appeal
-    return shrunk(tally, chance(appeal + lifted), VERDICT_WORTH)
+    return shrunk(tally, chance(odds), VERDICT_WORTH)
 
 
 @dataclass(frozen=True, slots=True)

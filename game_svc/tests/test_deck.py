@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from unittest.mock import patch
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from game_svc.deck import next_cards, remaining
-from game_svc.events import DeckSource, Film, MatchRule, Numbered, SwipingStarted, Verdict
+from game_svc import deck
+from game_svc.deck import Ranking, next_cards, remaining
+from game_svc.events import DeckSource, Event, Film, MatchRule, Numbered, SwipingStarted, Verdict
 from game_svc.log_entries import from_entry, to_entry
-from game_svc.rules import AddPick, Join, Leave, Start, likes_needed
+from game_svc.rules import AddPick, Join, Leave, Start, Undo, likes_needed
 from game_svc.state import State, counted_anew
 from game_svc.tests.test_rules import NOW, after, evening, like, playing, trending
 
@@ -83,6 +85,34 @@ def test_what_is_counted_swipe_by_swipe_is_what_is_counted_anew(state: State) ->
     assert (again.tallies, again.genres) == (state.tallies, state.genres)
     for player in state.present:
         assert order(again, player.user_id) == order(state, player.user_id)
+
+
+@given(films, st.sampled_from(MatchRule), swipes, st.integers(1, 30), st.data())
+def test_who_follows_the_swipes_deals_what_one_deals_who_begins_anew(
+    films: list[Film],
+    match_rule: MatchRule,
+    swipes: list[tuple[str, int, Verdict]],
+    considered: int,
+    data: st.DataObject,
+) -> None:
+    state = room(films, *EVERYBODY, match_rule=match_rule)
+    with patch.object(deck, "CONSIDERED", considered):
+        ranking = Ranking(state)
+        unheard: list[Event] = []
+        for swipe, (who, nth, verdict) in enumerate(swipes):
+            if cards := order(state, who, limit=30):
+                command = replace(like(who, cards[nth % len(cards)], verdict), swipe_id=f"swipe {swipe}")
+                state, events = after(state, command)
+                unheard += events
+                if data.draw(st.sampled_from(["keeps it", "keeps it", "takes it back"])) == "takes it back":
+                    state, events = after(state, Undo(who, movie_id=command.movie_id))
+                    unheard += events
+            if data.draw(st.booleans(), "are they looked at"):
+                ranking.follow(unheard, state)
+                unheard.clear()
+                for player in state.present:
+                    dealt = [film.movie_id for film in ranking.next_cards(player, limit=30)]
+                    assert dealt == order(state, player.user_id, limit=30)
 
 
 @given(evenings(), st.permutations(EVERYBODY[1:]))
