@@ -21,6 +21,7 @@ from bench.report import Row
 from bench.world import World, say
 from mesh.identity import IDENTITY_HEADER
 from popcorn.game.v1 import game_pb2, game_pb2_grpc
+from popcorn.movie.v1 import movie_pb2, movie_pb2_grpc
 
 ROOMS: Final = 100
 SEATS: Final = 4
@@ -40,6 +41,9 @@ STEADY_RATE: Final = 1000.0
 CONNECTED_ROOMS: Final = 500
 """For how many rooms of connected players memory is measured."""
 
+DECK: Final = 500
+"""How many cards a room has: as many as can be."""
+
 CROWD: Final = 20
 LONG_GAME: Final = 5000
 LONG_GAMES: Final = 5
@@ -53,6 +57,7 @@ Metadata = tuple[tuple[str, str], ...]
 
 async def measure(world: World, seconds: float) -> list[Row]:
     """Measure the mesh and the echo."""
+    await have_films(world)
     rows = await _throughput(world, seconds)
     whole = next(row for row in rows if row.name == "the mesh")
     rows += await _matches(world, seconds, rate=whole.load.per_second / 2)
@@ -60,6 +65,25 @@ async def measure(world: World, seconds: float) -> list[Row]:
     rows += await _connected(world)
     rows += await _opened(world)
     return rows
+
+
+async def have_films(world: World) -> None:
+    """Have movie_svc know all films of a deck: on most evenings somebody has seen each of them before."""
+    say("  films for the decks ...")
+    async with grpc.aio.insecure_channel(world.mesh.targets["movie_svc"]) as channel:
+        stub = movie_pb2_grpc.MovieServiceStub(channel)
+        trending = movie_pb2.ListTrendingRequest(page_size=20)
+        movie_ids: list[int] = []
+        while len(movie_ids) < DECK:
+            page = await stub.ListTrending(trending, timeout=_PATIENCE)
+            movie_ids += [movie.id for movie in page.movies]
+            trending.page_token = page.next_page_token
+            if not page.next_page_token:
+                break
+        for locale in (movie_pb2.Locale(), movie_pb2.Locale(languages=["en"], region="US")):
+            request = movie_pb2.BatchGetMoviesRequest(movie_ids=movie_ids[:DECK], locale=locale)
+            while (await stub.BatchGetMovies(request, timeout=_PATIENCE)).missing:
+                await asyncio.sleep(1)  # TMDB is asked no faster than it allows
 
 
 async def _throughput(world: World, seconds: float) -> list[Row]:
@@ -241,7 +265,7 @@ async def _table(
 
 
 async def _start(stub: Any, people: Sequence[Metadata]) -> str:
-    settings = game_pb2.GameSettings(deck_sources=[game_pb2.DECK_SOURCE_TRENDING], max_movies=500)
+    settings = game_pb2.GameSettings(deck_sources=[game_pb2.DECK_SOURCE_TRENDING], max_movies=DECK)
     host = people[0]
     created = await stub.CreateGame(
         game_pb2.CreateGameRequest(settings=settings), metadata=host, timeout=_PATIENCE
@@ -266,7 +290,7 @@ class _Player:
         self._latencies = latencies
         self._likes = likes
         self._films = itertools.count(1) if echo else None
-        self._random = random.Random(room.code)
+        self._random = random.Random(repr((room.code, metadata)))
         self._sent: dict[str, float] = {}
         self._swiped: set[int] = set()
         self._cards: list[int] = []

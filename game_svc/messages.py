@@ -273,7 +273,13 @@ def event(numbered: Numbered) -> game_pb2.GameEvent:
     return message
 
 
+def set_time(timestamp: Timestamp, at: datetime) -> None:
+    """Set a timestamp to a time of the log, which is kept to the millisecond."""
+    milliseconds = round(at.timestamp() * 1000)
+    timestamp.seconds, timestamp.nanos = milliseconds // 1000, milliseconds % 1000 * 1_000_000
+
+
 def _timestamp(at: datetime) -> Timestamp:
     timestamp = Timestamp()
-    timestamp.FromDatetime(at)
+    set_time(timestamp, at)
     return timestamp

@@ -9,6 +9,7 @@ the meantime.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable, Sequence, Sized
 from contextlib import asynccontextmanager
@@ -19,7 +20,7 @@ from typing import Final
 import structlog
 
 from game_svc.deck import Ranking
-from game_svc.events import MatchFound, Numbered
+from game_svc.events import CardSwiped, MatchFound, Numbered
 from game_svc.log import Head, RoomLogs
 from game_svc.outbox import Outbox, concerns_archive
 from game_svc.refusals import GameNotFound, GameRefusal
@@ -41,16 +42,9 @@ MOST_TOGETHER: Final = 64
 MOST_RECENT: Final = 2_000
 """How many events a room keeps for streams to catch up with; who is further behind starts from a snapshot."""
 
-LONGEST_PAUSE: Final = timedelta(milliseconds=10)
-"""How long a room waits at most for others to join, on a replica that is very busy."""
-
 SNAPSHOT_EVERY: Final = 250
 """How many events lie between two snapshots of a room: what opening it has to fold at most."""
 
-_WORTH_IT_SECONDS: Final = 0.001
-_LONGEST_SAMPLE: Final = 0.5
-_BUSY_SECONDS: Final = 0.002
-_LONGEST_BETWEEN_DEALS: Final = 1.0
 _MOST_ATTEMPTS: Final = 50
 
 Appended = Callable[[Sequence[Numbered], State], None]
@@ -73,39 +67,60 @@ _Waiting = tuple[Command | None, "asyncio.Future[Committed]"]
 
 
 class Pace:
-    """How long rooms wait for others to join, before they append what has come.
+    """How much this replica gathers before it does something: nothing while it has time for everything.
 
-    The busier this replica, the longer: as long as appending has lately taken, up to `LONGEST_PAUSE`. What
-    arrives together shares the append, and each stream gets what came of it in one message. An idle replica
-    appends within a millisecond and does not wait.
+    It goes by the lag of the event loop: how long what is ready to run waits for its turn, on average. When that
+    grows, more is done for several at once: other people's swipes are told together, cards are dealt anew less
+    often, acknowledgements share a message and commands an append. All of that lowers the load, and so the lag.
     """
 
+    BUSY: Final = 0.0005
+    """From which lag on, in seconds, there is too little time for everything."""
+
+    LONGEST_BETWEEN_TELLINGS: Final = 0.25
+    LONGEST_BETWEEN_DEALS: Final = 1.0
+    LONGEST_GATHERING: Final = 0.01
+
+    _WEIGHT: Final = 0.02
+    _LONGEST_SAMPLE: Final = 0.5
+    _LAGS_BETWEEN_MESSAGES: Final = 100
+
     def __init__(self) -> None:
-        self._lately = 0.0  # seconds, a moving average
-        self._longest = LONGEST_PAUSE.total_seconds()
+        self._lag = 0.0  # seconds, a moving average
 
     def now(self) -> float:
-        """Return the time that `took` reckons with."""
+        """Return the time of the loop, in seconds."""
         return asyncio.get_running_loop().time()
 
-    def took(self, began: float) -> None:
-        """Take note of an append that began then and has just been made."""
-        self._lately += 0.1 * (min(self.now() - began, _LONGEST_SAMPLE) - self._lately)
+    def waited(self, seconds: float) -> None:
+        """Take note of how long something that was ready has waited for its turn."""
+        self._lag += self._WEIGHT * (min(seconds, self._LONGEST_SAMPLE) - self._lag)
+
+    @property
+    def between_tellings(self) -> float:
+        """For how many seconds the swipes of a room are gathered before the others are told."""
+        return self.LONGEST_BETWEEN_TELLINGS if self._lag > self.BUSY else 0.0
 
     @property
     def between_deals(self) -> float:
-        """For how many seconds a player who has cards is dealt no others; 0 while there is nothing to do."""
-        return min(10 * self._lately, _LONGEST_BETWEEN_DEALS) if self._lately > _BUSY_SECONDS else 0.0
+        """For how many seconds a player who has cards is dealt no others."""
+        return self.LONGEST_BETWEEN_DEALS if self._lag > self.BUSY else 0.0
+
+    @property
+    def between_messages(self) -> float:
+        """For how many seconds what can wait is gathered before a player who has cards is sent another message."""
+        if self._lag <= self.BUSY:
+            return 0.0
+        return min(self._LAGS_BETWEEN_MESSAGES * self._lag, self.LONGEST_BETWEEN_TELLINGS)
 
     async def gather(self, waiting: Sized) -> None:
         """Wait while more keep coming, as long as it is worth."""
-        pause = self._lately / 2
-        if pause < _WORTH_IT_SECONDS:
+        if self._lag < 2 * self.BUSY:
             return
-        end = self.now() + self._longest
+        end = self.now() + self.LONGEST_GATHERING
         while True:
             before = len(waiting)
-            await asyncio.sleep(pause)
+            await asyncio.sleep(self._lag / 2)
             if len(waiting) == before or before >= MOST_TOGETHER or self.now() >= end:
                 return
 
@@ -146,6 +161,11 @@ class Room:
         self.connected: frozenset[str] = frozenset()
         """The ids of the players who are connected, as far as this replica knows; see `presence.py`."""
         self._ranking = Ranking(self.state)
+        self._started = 0.0
+        self._told_at = 0.0
+        self._told_seq = 0
+        self._urgent_seq = 0
+        self._telling: asyncio.TimerHandle | None = None
 
     @property
     def ranking(self) -> Ranking:
@@ -202,8 +222,26 @@ class Room:
 
     def wake(self) -> None:
         """Have who listens look at what is new."""
+        self._told_at, self._told_seq = self.pace.now(), self.state.seq
         for wake in tuple(self.listeners):
             wake()
+
+    def urgent_after(self, seq: int) -> bool:
+        """Return whether anything but swipes has happened after a number: those can wait a little."""
+        return self._urgent_seq > seq
+
+    def _tell(self) -> None:
+        """Have who listens look, at once or, while nothing but swipes is new and the replica is busy, soon."""
+        pause = 0.0 if self.urgent_after(self._told_seq) else self.pace.between_tellings
+        left = self._told_at + pause - self.pace.now()
+        if left <= 0:
+            self.wake()
+        elif self._telling is None and self.listeners:
+            self._telling = asyncio.get_running_loop().call_later(left, self._tell_now)
+
+    def _tell_now(self) -> None:
+        self._telling = None
+        self.wake()
 
     def events_after(self, seq: int) -> Sequence[Numbered] | None:
         """Return the events after a number, or None when they are not all remembered."""
@@ -222,19 +260,20 @@ class Room:
 
     def _start(self) -> None:
         if self._worker is None:
+            self._started = time.perf_counter()
             # Detached: the room's work must not end with the call that happened to start it.
             self._worker = start_detached(self._work(), name=f"room {self.code}")
 
     async def _work(self) -> None:
+        self.pace.waited(time.perf_counter() - self._started)
         try:
-            while self._waiting or self._rumoured:
+            while self._waiting or self._heard_of_more():
                 await self.pace.gather(self._waiting)
                 before = self.state
-                began = self.pace.now()
                 batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), MOST_TOGETHER))]
                 outcomes: Sequence[Committed | Exception]
                 try:
-                    if self._rumoured:
+                    if self._heard_of_more():
                         await self._follow_rumour()
                     outcomes = await self._commit([command for command, _ in batch]) if batch else []
                 except Exception as error:  # whatever it was belongs to those who wait for it
@@ -244,9 +283,8 @@ class Room:
                 # First the answers, then who listens: so that both travel in one message.
                 for (_, answer), outcome in zip(batch, outcomes, strict=True):
                     _answer(answer, outcome)
-                self.pace.took(began)
                 if self.state is not before:
-                    self.wake()
+                    self._tell()
         finally:
             self._worker = None
 
@@ -257,6 +295,12 @@ class Room:
             rumour = await self._logs.head(self.code)
         if not self._knows(rumour):
             await self._catch_up(rumour)
+
+    def _heard_of_more(self) -> bool:
+        """Return whether another replica may have appended something: one's own appends are rumoured as well."""
+        if self._rumoured and self._rumour is not None and self._knows(self._rumour):
+            self._rumoured, self._rumour = False, None
+        return self._rumoured
 
     def _knows(self, head: Head) -> bool:
         return head.epoch == self.state.game_id and head.seq <= self.state.seq
@@ -341,6 +385,8 @@ class Room:
         self._recent.extend(events)
         known, self.state = self.state, state
         follows = bool(events) and state.game_id == known.game_id and events[0].seq == known.seq + 1
+        if not follows or not all(isinstance(numbered.event, CardSwiped) for numbered in events):
+            self._urgent_seq = state.seq
         if follows and self._ranking.state is known:
             self._ranking.follow((numbered.event for numbered in events), state)
 

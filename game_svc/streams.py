@@ -484,6 +484,7 @@ class _Play:
         self._order_moved = False
         self._dealt: list[int] = []
         self._dealt_at = 0.0
+        self._written_at = 0.0
         self._in_hand: set[int] = set()
         self._later = Alarm(feed.wake)
         self._shown: set[int] = set()
@@ -541,7 +542,8 @@ class _Play:
             asked.answer.add_done_callback(self._answered)
 
     def _answered(self, _: asyncio.Future[Committed]) -> None:
-        self._feed.wake()
+        if not self._may_wait():
+            self._feed.wake()
 
     def _fail(self, error: Exception) -> None:
         """End the stream with an error."""
@@ -560,6 +562,8 @@ class _Play:
 
     async def _write_due(self, beginning: bytes = b"") -> None:
         """Send what is due at this moment in one message, behind its beginning."""
+        if not beginning and self._may_wait():
+            return
         acks = self._take_acks()
         events = self._feed.take_events()
         presence = self._feed.take_presence()
@@ -576,7 +580,23 @@ class _Play:
             parts += self._deal()
         message = b"".join(parts)
         if message:
+            self._written_at = self._room.pace.now()
             await self._feed.write(message)
+
+    def _may_wait(self) -> bool:
+        """Return whether what is due is sent a little later, together with what comes until then.
+
+        That is so on a busy replica, soon after another message, while the player has a card to look at.
+        """
+        pause = self._room.pace.between_messages
+        if not pause or self._room.urgent_after(self._feed.last_seq):
+            return False
+        if not self._in_hand and not self._unanswered:
+            return False
+        left = self._written_at + pause - self._room.pace.now()
+        if left > 0:
+            self._later.set(left)
+        return left > 0
 
     async def _finish(self, reconnect: game_pb2.Reconnect) -> None:
         """Acknowledge what was taken to the room, and ask the client to connect again."""
