@@ -31,7 +31,7 @@ AHEAD: Final = 5
 LIKES: Final = 0.3
 """How often a player likes a film: now and then all four do."""
 
-MATCHING_LIKES: Final = 0.6
+MATCHING_LIKES: Final = 0.41
 """The same where matches are timed: there have to be some."""
 
 FEW_ROOMS, MANY_ROOMS = 10, 1000

@@ -1,7 +1,8 @@
 """The way to Redis, one server or a cluster: the only file that knows the driver.
 
 Whatever the process asks at the same moment travels together. Each server has a lane: one connection that
-sends all questions that have gathered, reads all answers, and then sends those that have gathered meanwhile.
+sends all questions that have gathered, reads all answers, and sends those that have gathered meanwhile, but
+not within 2 ms of the time before: that is far less than anybody notices, and on a busy evening saves a third.
 So a thousand rooms need no thousand connections, the driver's work is shared by all, and the server syncs
 its append-only file once for all of them.
 
@@ -50,6 +51,7 @@ MOST_WAITING: Final = 20_000
 """How many questions may wait for a server; more are answered UNAVAILABLE."""
 
 _PATIENCE_SECONDS: Final = 2.0
+_BREATH_SECONDS: Final = 0.002
 _DISK_PATIENCE_MS: Final = 1000
 _LISTEN_SECONDS: Final = 5.0
 _RECONNECT_SECONDS: Final = 0.2
@@ -271,6 +273,7 @@ class _Lane:
         self._waiting: deque[_Waiting] = deque()
         self._sending: asyncio.Task[None] | None = None
         self._answers = True
+        self._exchanged_at = 0.0
 
     def ask(self, question: _Question) -> asyncio.Future[Any]:
         """Return the answer, once it comes."""
@@ -291,9 +294,14 @@ class _Lane:
                 await self._sending
 
     async def _send(self) -> None:
+        loop = asyncio.get_running_loop()
         together: list[_Waiting] = []
         try:
             while self._waiting:
+                breath = self._exchanged_at + _BREATH_SECONDS - loop.time()
+                if breath > 0:
+                    await asyncio.sleep(breath)
+                self._exchanged_at = loop.time()
                 together = [self._waiting.popleft() for _ in range(min(len(self._waiting), MOST_TOGETHER))]
                 await self._exchange(together)
         finally:
