@@ -33,7 +33,7 @@ def play_event(numbered: Numbered) -> bytes:
 
 
 def _swiped(numbered: Numbered, event: CardSwiped) -> bytes:
-    # Nine events of ten. The same bytes as `messages.event` gives, in a third of the time: filled in in place.
+    # Nine events of ten: what `messages.event` gives, filled in in place, in a third of the time.
     response = game_pb2.PlayResponse()
     message = response.events.add()
     message.seq = numbered.seq

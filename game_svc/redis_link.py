@@ -1,10 +1,10 @@
 """The way to Redis, one server or a cluster: the only file that knows the driver.
 
 Whatever the process asks at the same moment travels together. Each server has a lane: one connection that
-sends all questions that have gathered, reads all answers, and sends those that have gathered meanwhile, but
-not within 2 ms of the time before: that is far less than anybody notices, and on a busy evening saves a third.
-So a thousand rooms need no thousand connections, the driver's work is shared by all, and the server syncs
-its append-only file once for all of them.
+sends all questions that have gathered, reads all answers, and sends those that have gathered meanwhile; not
+within 2 ms of the time before, so that on a busy evening more of them share the way. So a thousand rooms need
+no thousand connections, all share the driver's work, and the server syncs its append-only file once for
+all of them.
 
 Which keys a question is about decides its lane, so all keys of one question must share a hash slot.
 """
@@ -40,6 +40,7 @@ from redis.exceptions import (
     ResponseError,
     TryAgainError,
 )
+from redis.maint_notifications import MaintNotificationsConfig
 
 from mesh import tracing
 from mesh.errors import Unavailable
@@ -99,7 +100,7 @@ class RedisLink:
         parts = urlsplit(url)
         self._url = parts._replace(scheme=parts.scheme.removesuffix(_CLUSTER))
         self._cluster: redis.RedisCluster | None = None
-        self._single: redis.Redis | None = None
+        self._servers: list[redis.Redis] = []
         # No retries by the driver: an append whose answer was lost may have been made; only the rules can
         # tell.
         how: dict[str, Any] = {
@@ -108,11 +109,12 @@ class RedisLink:
             "socket_keepalive": True,
             "health_check_interval": 15,
             "retry": Retry(NoBackoff(), 0),
+            # With them, which only one vendor's servers send, the driver does not look whether the server has
+            # closed a connection before it is used again.
+            "maint_notifications_config": MaintNotificationsConfig(enabled=False),
         }
         if parts.scheme.endswith(_CLUSTER):
             self._cluster = redis.RedisCluster.from_url(urlunsplit(self._url), **how)
-        else:
-            self._single = redis.Redis.from_url(url, **how)
         self._how = how
         self._lanes: dict[tuple[str, bool], _Lane] = {}
         self._ears: dict[str, redis.Redis] = {}
@@ -126,7 +128,7 @@ class RedisLink:
         """Let go of all connections."""
         for lane in self._lanes.values():
             await lane.close()
-        for client in (self._cluster, self._single, *self._ears.values()):
+        for client in (self._cluster, *self._servers):
             if client is not None:
                 await client.aclose()
 
@@ -210,17 +212,10 @@ class RedisLink:
 
     def ears(self, home: str) -> PubSub:
         """Return a subscriber to one server."""
-        if self._cluster is None:
-            assert self._single is not None, "either one server or a cluster"
-            return self._single.pubsub()
         client = self._ears.get(home)
         if client is None:
             # The driver's own subscriber to a cluster asks one server after the other, each with a wait.
-            user, at, _ = self._url.netloc.rpartition("@")
-            client = redis.Redis.from_url(
-                urlunsplit(self._url._replace(netloc=user + at + home)), **self._how
-            )
-            self._ears[home] = client
+            client = self._ears[home] = self._server(home)
         return client.pubsub()
 
     async def look_around(self) -> None:
@@ -255,10 +250,18 @@ class RedisLink:
         """Return the lane to a server; questions that wait for its disk have one of their own."""
         lane = self._lanes.get((home, waits))
         if lane is None:
-            client: _Client | None = self._cluster or self._single
-            assert client is not None, "either one server or a cluster"
+            # No connection is shared: one that another lane used may have been cut without anybody noticing.
+            client = self._cluster or self._server(home)
             lane = self._lanes[home, waits] = _Lane(client, self._note_failures)
         return lane
+
+    def _server(self, home: str) -> redis.Redis:
+        """Return a client of one server, by its name in `home_of`."""
+        user, at, address = self._url.netloc.rpartition("@")
+        url = self._url._replace(netloc=user + at + (home or address))
+        client = redis.Redis.from_url(urlunsplit(url), **self._how)
+        self._servers.append(client)
+        return client
 
     def _note_failures(self, number: int) -> None:
         self.failures += number

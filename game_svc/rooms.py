@@ -69,9 +69,10 @@ _Waiting = tuple[Command | None, "asyncio.Future[Committed]"]
 class Pace:
     """How much this replica gathers before it does something: nothing while it has time for everything.
 
-    It goes by the lag of the event loop: how long what is ready to run waits for its turn, on average. When that
-    grows, more is done for several at once: other people's swipes are told together, cards are dealt anew less
-    often, acknowledgements share a message and commands an append. All of that lowers the load, and so the lag.
+    It goes by the lag of the event loop: how long what is ready to run waits for its turn, on average. When
+    that grows, more is done for several at once: others' swipes are told together, cards are dealt anew less
+    often, acknowledgements share a message and commands an append. All of that lowers the load and the lag.
+    What is not a swipe, a match above all, is told at once all the same.
     """
 
     BUSY: Final = 0.0005
@@ -108,7 +109,7 @@ class Pace:
 
     @property
     def between_messages(self) -> float:
-        """For how many seconds what can wait is gathered before a player who has cards is sent another message."""
+        """For how many seconds what can wait is gathered for a player who has cards."""
         if self._lag <= self.BUSY:
             return 0.0
         return min(self._LAGS_BETWEEN_MESSAGES * self._lag, self.LONGEST_BETWEEN_TELLINGS)
@@ -161,7 +162,7 @@ class Room:
         self.connected: frozenset[str] = frozenset()
         """The ids of the players who are connected, as far as this replica knows; see `presence.py`."""
         self._ranking = Ranking(self.state)
-        self._started = 0.0
+        self._started = 0.0  # when the worker was last called for
         self._told_at = 0.0
         self._told_seq = 0
         self._urgent_seq = 0
@@ -231,7 +232,7 @@ class Room:
         return self._urgent_seq > seq
 
     def _tell(self) -> None:
-        """Have who listens look, at once or, while nothing but swipes is new and the replica is busy, soon."""
+        """Have who listens look: at once or, with only swipes to tell on a busy replica, soon."""
         pause = 0.0 if self.urgent_after(self._told_seq) else self.pace.between_tellings
         left = self._told_at + pause - self.pace.now()
         if left <= 0:
@@ -297,7 +298,7 @@ class Room:
             await self._catch_up(rumour)
 
     def _heard_of_more(self) -> bool:
-        """Return whether another replica may have appended something: one's own appends are rumoured as well."""
+        """Return whether another replica may have appended something. One's own appends are rumoured, too."""
         if self._rumoured and self._rumour is not None and self._knows(self._rumour):
             self._rumoured, self._rumour = False, None
         return self._rumoured

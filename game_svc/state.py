@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from enum import StrEnum
 from operator import attrgetter
-from typing import Final, NamedTuple
+from typing import Final
 
 from game_svc.events import (
     CardsRanOut,
@@ -79,7 +79,8 @@ class Player:
     """Every swipe they ever made here, by its id: those taken back and those of earlier rounds, too."""
 
 
-class Tally(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Tally:
     """What several people think of a film or of a genre: as a rule those present."""
 
     swiped: int = 0

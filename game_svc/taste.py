@@ -153,7 +153,7 @@ def lift(film: Film, leanings: Mapping[int, float]) -> float:
 
 
 def appeal(film: Film) -> float:
-    """Return a film's appeal to a group as its deck tells; what its rating promises where that says nothing."""
+    """Return a film's appeal as its deck tells it, or else what its rating promises."""
     return promise(film.rating) if film.appeal is None else film.appeal
 
 
