@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Callable, Sequence, Sized
+from collections import Counter, OrderedDict, deque
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -24,7 +24,7 @@ from game_svc.events import CardSwiped, MatchFound, Numbered
 from game_svc.log import Head, RoomLogs
 from game_svc.outbox import Outbox, concerns_archive
 from game_svc.refusals import GameNotFound, GameRefusal
-from game_svc.rules import Command, decide
+from game_svc.rules import Command, GiveVerdict, decide, likes_needed
 from game_svc.state import Player, State, fold
 from mesh.clock import Clock
 from mesh.errors import Unavailable
@@ -78,9 +78,9 @@ class Pace:
     BUSY: Final = 0.0005
     """From which lag on, in seconds, there is too little time for everything."""
 
-    LONGEST_BETWEEN_TELLINGS: Final = 0.25
-    LONGEST_BETWEEN_DEALS: Final = 1.0
-    LONGEST_GATHERING: Final = 0.01
+    BETWEEN_APPENDS: Final = 0.1
+    BETWEEN_TELLINGS: Final = 0.25
+    BETWEEN_DEALS: Final = 1.0
 
     _WEIGHT: Final = 0.02
     _LONGEST_SAMPLE: Final = 0.5
@@ -98,32 +98,29 @@ class Pace:
         self._lag += self._WEIGHT * (min(seconds, self._LONGEST_SAMPLE) - self._lag)
 
     @property
+    def busy(self) -> bool:
+        """Whether there is too little time for everything."""
+        return self._lag > self.BUSY
+
+    @property
+    def between_appends(self) -> float:
+        """For how many seconds swipes that can wait are gathered before they are appended."""
+        return self.BETWEEN_APPENDS if self.busy else 0.0
+
+    @property
     def between_tellings(self) -> float:
         """For how many seconds the swipes of a room are gathered before the others are told."""
-        return self.LONGEST_BETWEEN_TELLINGS if self._lag > self.BUSY else 0.0
+        return self.BETWEEN_TELLINGS if self.busy else 0.0
 
     @property
     def between_deals(self) -> float:
         """For how many seconds a player who has cards is dealt no others."""
-        return self.LONGEST_BETWEEN_DEALS if self._lag > self.BUSY else 0.0
+        return self.BETWEEN_DEALS if self.busy else 0.0
 
     @property
     def between_messages(self) -> float:
         """For how many seconds what can wait is gathered for a player who has cards."""
-        if self._lag <= self.BUSY:
-            return 0.0
-        return min(self._LAGS_BETWEEN_MESSAGES * self._lag, self.LONGEST_BETWEEN_TELLINGS)
-
-    async def gather(self, waiting: Sized) -> None:
-        """Wait while more keep coming, as long as it is worth."""
-        if self._lag < 2 * self.BUSY:
-            return
-        end = self.now() + self.LONGEST_GATHERING
-        while True:
-            before = len(waiting)
-            await asyncio.sleep(self._lag / 2)
-            if len(waiting) == before or before >= MOST_TOGETHER or self.now() >= end:
-                return
+        return min(self._LAGS_BETWEEN_MESSAGES * self._lag, self.BETWEEN_TELLINGS) if self.busy else 0.0
 
 
 class Room:
@@ -162,6 +159,9 @@ class Room:
         self.connected: frozenset[str] = frozenset()
         """The ids of the players who are connected, as far as this replica knows; see `presence.py`."""
         self._ranking = Ranking(self.state)
+        self._likes_waiting: Counter[int] = Counter()
+        self._hurried = False
+        self._soon: asyncio.TimerHandle | None = None
         self._started = 0.0  # when the worker was last called for
         self._told_at = 0.0
         self._told_seq = 0
@@ -180,15 +180,20 @@ class Room:
         """Whether it can be forgotten."""
         return not self.listeners and not self._waiting and self._worker is None
 
-    def submit(self, command: Command) -> asyncio.Future[Committed]:
+    def submit(self, command: Command, *, patient: bool = False) -> asyncio.Future[Committed]:
         """Decide a command and append what it brings about; commands are decided in the order of the calls.
+
+        Args:
+            command: What somebody wants.
+            patient: Whether nobody waits for it. A busy replica gathers such swipes for a moment, unless they
+                complete a match.
 
         Raises:
             GameRefusal: The rules do not allow it.
             Unavailable: Redis does not answer, or too much waits. It may have been done all the same:
                 repeat it.
         """
-        return self._enqueue(command)
+        return self._enqueue(command, hurry=not patient or self._may_match(command))
 
     async def refresh(self) -> State:
         """Return the newest state there is.
@@ -196,7 +201,7 @@ class Room:
         Raises:
             Unavailable: Redis does not answer.
         """
-        return (await self._enqueue(None)).state
+        return (await self._enqueue(None, hurry=True)).state
 
     def look(self, rumour: Head | None = None) -> None:
         """Catch up in the background, unless the log is rumoured to end where we know it to."""
@@ -251,13 +256,38 @@ class Room:
             return None
         return [self._recent[index] for index in range(len(self._recent) - missing, len(self._recent))]
 
-    def _enqueue(self, command: Command | None) -> asyncio.Future[Committed]:
+    def _enqueue(self, command: Command | None, *, hurry: bool) -> asyncio.Future[Committed]:
         if len(self._waiting) >= MOST_WAITING:
             raise Unavailable("room", timedelta(seconds=1))
         answer: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
         self._waiting.append((command, answer))
-        self._start()
+        pause = 0.0 if hurry else self.pace.between_appends
+        if not pause:
+            self._start_now()
+        elif self._soon is None:
+            self._soon = asyncio.get_running_loop().call_later(pause, self._start_now)
         return answer
+
+    def _may_match(self, command: Command) -> bool:
+        """Return whether a command completes a match, as far as one can tell before it is decided."""
+        if not isinstance(command, GiveVerdict) or not command.verdict.likes:
+            return False
+        self._likes_waiting[command.movie_id] += 1
+        likes = self.state.tally(command.movie_id).likes + self._likes_waiting[command.movie_id]
+        return likes >= likes_needed(self.state)
+
+    def _start_now(self) -> None:
+        self._hurried = True
+        self._start()
+
+    def _next_batch(self) -> list[_Waiting]:
+        if self._soon is not None:
+            self._soon.cancel()
+            self._soon = None
+        batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), MOST_TOGETHER))]
+        self._hurried = bool(self._waiting)
+        self._likes_waiting.clear()
+        return batch
 
     def _start(self) -> None:
         if self._worker is None:
@@ -268,10 +298,9 @@ class Room:
     async def _work(self) -> None:
         self.pace.waited(time.perf_counter() - self._started)
         try:
-            while self._waiting or self._heard_of_more():
-                await self.pace.gather(self._waiting)
+            while self._hurried or self._heard_of_more():
                 before = self.state
-                batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), MOST_TOGETHER))]
+                batch = self._next_batch()
                 outcomes: Sequence[Committed | Exception]
                 try:
                     if self._heard_of_more():

@@ -529,8 +529,8 @@ class _Play:
             try:
                 match request.WhichOneof("message"):
                     case "swipe":
-                        asked = _Asked(request.swipe.swipe_id, self._submit(request))
                         self._in_hand.discard(request.swipe.movie_id)
+                        asked = _Asked(request.swipe.swipe_id, self._submit(request))
                     case "undo":
                         asked = _Asked(request.undo.swipe_id, self._submit(request), undo=True)
                     case _:
@@ -554,7 +554,8 @@ class _Play:
         """Take what a message asks for to the room."""
         try:
             self._feed.admit(reads=False)
-            return self._room.submit(requests.play(request, user_id=self._caller.user_id))
+            command = requests.play(request, user_id=self._caller.user_id)
+            return self._room.submit(command, patient=bool(self._in_hand))
         except (InvalidInput, errors.Unavailable) as error:
             refused: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
             refused.set_exception(error)
