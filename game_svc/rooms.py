@@ -82,12 +82,13 @@ class Pace:
     BETWEEN_TELLINGS: Final = 0.25
     BETWEEN_DEALS: Final = 1.0
 
-    _WEIGHT: Final = 0.02
+    _LEAST_WEIGHT: Final = 0.02
     _LONGEST_SAMPLE: Final = 0.5
     _LAGS_BETWEEN_MESSAGES: Final = 100
 
     def __init__(self) -> None:
         self._lag = 0.0  # seconds, a moving average
+        self._waited_at = 0.0
 
     def now(self) -> float:
         """Return the time of the loop, in seconds."""
@@ -95,7 +96,10 @@ class Pace:
 
     def waited(self, seconds: float) -> None:
         """Take note of how long something that was ready has waited for its turn."""
-        self._lag += self._WEIGHT * (min(seconds, self._LONGEST_SAMPLE) - self._lag)
+        now = self.now()
+        weight = max(self._LEAST_WEIGHT, min(now - self._waited_at, 1.0))  # what is a second old is forgotten
+        self._waited_at = now
+        self._lag += weight * (min(seconds, self._LONGEST_SAMPLE) - self._lag)
 
     @property
     def busy(self) -> bool:
@@ -159,7 +163,7 @@ class Room:
         self.connected: frozenset[str] = frozenset()
         """The ids of the players who are connected, as far as this replica knows; see `presence.py`."""
         self._ranking = Ranking(self.state)
-        self._likes_waiting: Counter[int] = Counter()
+        self._likes_under_way: Counter[int] = Counter()  # by film: not yet in the state
         self._hurried = False
         self._soon: asyncio.TimerHandle | None = None
         self._started = 0.0  # when the worker was last called for
@@ -193,7 +197,8 @@ class Room:
             Unavailable: Redis does not answer, or too much waits. It may have been done all the same:
                 repeat it.
         """
-        return self._enqueue(command, hurry=not patient or self._may_match(command))
+        matches = self._may_match(command)
+        return self._enqueue(command, hurry=matches or not patient)
 
     async def refresh(self) -> State:
         """Return the newest state there is.
@@ -272,8 +277,8 @@ class Room:
         """Return whether a command completes a match, as far as one can tell before it is decided."""
         if not isinstance(command, GiveVerdict) or not command.verdict.likes:
             return False
-        self._likes_waiting[command.movie_id] += 1
-        likes = self.state.tally(command.movie_id).likes + self._likes_waiting[command.movie_id]
+        self._likes_under_way[command.movie_id] += 1
+        likes = self.state.tally(command.movie_id).likes + self._likes_under_way[command.movie_id]
         return likes >= likes_needed(self.state)
 
     def _start_now(self) -> None:
@@ -286,7 +291,6 @@ class Room:
             self._soon = None
         batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), MOST_TOGETHER))]
         self._hurried = bool(self._waiting)
-        self._likes_waiting.clear()
         return batch
 
     def _start(self) -> None:
@@ -313,6 +317,11 @@ class Room:
                 # First the answers, then who listens: so that both travel in one message.
                 for (_, answer), outcome in zip(batch, outcomes, strict=True):
                     _answer(answer, outcome)
+                self._likes_under_way = Counter(
+                    command.movie_id
+                    for command, _ in self._waiting
+                    if isinstance(command, GiveVerdict) and command.verdict.likes
+                )
                 if self.state is not before:
                     self._tell()
         finally:
