@@ -592,7 +592,7 @@ class _Play:
         pause = self._room.pace.between_messages
         if not pause or self._room.urgent_after(self._feed.last_seq):
             return False
-        if not self._in_hand and not self._unanswered:
+        if not self._in_hand and all(asked.answer.done() for asked in self._unanswered):
             return False
         left = self._written_at + pause - self._room.pace.now()
         if left > 0:

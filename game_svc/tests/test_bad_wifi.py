@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from uuid import uuid4
 
+import pytest
 import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from game_svc.rooms import Pace
 from game_svc.tests.friends import Friend, Playing, Replica, replica, scripted_movies
 from popcorn.game.v1 import game_pb2
 
@@ -102,6 +104,16 @@ class Phone:
         await self.stream.until(enough)
 
 
+@pytest.fixture(params=["idle", "busy"])
+def load(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How busy the replicas are: busy ones gather what can wait."""
+    monkeypatch.setattr(Pace, "busy", request.param == "busy")
+    monkeypatch.setattr(Pace, "BETWEEN_APPENDS", 0.01)
+    monkeypatch.setattr(Pace, "BETWEEN_TELLINGS", 0.02)
+    monkeypatch.setattr(Pace, "BETWEEN_DEALS", 0.03)
+    monkeypatch.setattr(Pace, "_LAGS_BETWEEN_MESSAGES", 10_000)
+
+
 actions = st.one_of(
     *[st.tuples(st.just("swipe"), st.sampled_from(MOVIES), st.sampled_from(VERDICTS))] * 4,
     st.tuples(st.just("undo"), st.just(0), st.just(0)),
@@ -112,7 +124,7 @@ actions = st.one_of(
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(evening=st.lists(st.tuples(st.integers(0, 2), actions), min_size=10, max_size=40))
 async def test_streams_that_break_anywhere_bring_everybody_the_same_events(
-    replicas: list[Replica], evening: list[tuple[int, tuple[str, int, int]]]
+    replicas: list[Replica], load: None, evening: list[tuple[int, tuple[str, int, int]]]
 ) -> None:
     names = ["Ada", "Grace", "Linus"]
     friends = [Friend(name, replicas[number % 2].stub) for number, name in enumerate(names)]
