@@ -115,7 +115,7 @@ async def _matches(world: World, seconds: float, *, rate: float) -> list[Row]:
     say(f"  {group} ...")
     people = [person.metadata for person in await world.people(ROOMS * SEATS)]
     async with _table(world.mesh.edge_target, people, likes=MATCHING_LIKES) as table:
-        made, used = await _measured(table, world.pids, 2 * seconds, rate=rate)
+        made, used = await _measured(table, world.pids, 4 * seconds, rate=rate)
         waited = sorted(wait for room in table.rooms for wait in room.waits())
         matches = load.Load(len(waited), made.seconds, tuple(waited), made.generator_seconds)
     return [Row(group, "swipes", made, used), Row(group, "matches", matches)]

@@ -354,6 +354,9 @@ class GameServiceServicer:
         """The main way to play: hello first, then swipes and undos up; a snapshot or what was missed, acknowledgements, events and the next
         cards down. They may be sent without waiting for the acknowledgement of the one before.
 
+        On a server that has much to do, acknowledgements and other people's swipes are gathered for up to a third of a second
+        while the player has a card to look at. Matches, and whatever else is no swipe, come at once.
+
         A swipe that is refused is answered in its acknowledgement; the stream goes on. Clients over gRPC send the room's
         code as metadata `x-game-code` too, so that the edge can bring a room's players to the same server.
         """
