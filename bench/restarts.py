@@ -6,7 +6,7 @@ each service is told to stop (SIGTERM), and started again when it has ended. An 
 Kubernetes does it: no new connections go there, then it is drained by the preStop of `k8s/base/edge.yaml`,
 then it is told to stop.
 
-    python -m bench.restarts --rounds 3
+    python -m bench.restarts --rounds 3 --mutual-tls
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from bench import kills
 from bench.kills import Broken, Metadata, Player
 from bench.load import Refused, percentile
+from dev.certificates import Authority, Mounted
 from dev.mesh import Mesh
 from dev.processes import StartFailed, free_port
 from popcorn.game.v1 import game_pb2, game_pb2_grpc
@@ -95,6 +96,17 @@ def two_of_each(folder: Path, settings: Mapping[str, str] | None = None) -> Mesh
     for edge in mesh.edges.values():
         edge.process.command += ["--drain-strategy", "immediate", "--drain-time-s", "15"]
     return mesh
+
+
+def _certificates(folder: Path) -> dict[str, str]:
+    """Write certificates, and return the settings that name them."""
+    authority, secret = Authority("restarts"), Mounted(folder / "secret")
+    secret.put(authority.issue("127.0.0.1", "localhost"), authority)
+    return {
+        "MESH_CERTIFICATE_FILE": str(secret.files.chain),
+        "MESH_KEY_FILE": str(secret.files.key),
+        "MESH_AUTHORITIES_FILE": str(secret.files.authorities),
+    }
 
 
 class Balancer:
@@ -336,11 +348,12 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=1, help="how often everything is restarted")
     parser.add_argument("--callers", type=int, default=8)
     parser.add_argument("--rooms", type=int, default=4)
+    parser.add_argument("--mutual-tls", action="store_true", help="with certificates, as in production")
     parser.add_argument("--only", choices=RESTARTED, action="append", help="restart only this; repeatable")
     arguments = parser.parse_args()
     both = [replica for name in arguments.only or RESTARTED for replica in (name, f"{name}-2")]
     with tempfile.TemporaryDirectory(prefix="popcorn-restarts-") as folder:
-        mesh = two_of_each(Path(folder))
+        mesh = two_of_each(Path(folder), _certificates(Path(folder)) if arguments.mutual_tls else None)
         try:
             with mesh:
                 outcome = asyncio.run(

@@ -79,12 +79,11 @@ class Pace:
     """From which lag on, in seconds, there is too little time for everything."""
 
     BETWEEN_APPENDS: Final = 0.1
-    BETWEEN_TELLINGS: Final = 0.25
-    BETWEEN_DEALS: Final = 1.0
+    BETWEEN_MESSAGES: Final = 0.25
+    BETWEEN_DEALS: Final = 0.6
 
     _LEAST_WEIGHT: Final = 0.02
     _LONGEST_SAMPLE: Final = 0.5
-    _LAGS_BETWEEN_MESSAGES: Final = 100
 
     def __init__(self) -> None:
         self._lag = 0.0  # seconds, a moving average
@@ -112,19 +111,14 @@ class Pace:
         return self.BETWEEN_APPENDS if self.busy else 0.0
 
     @property
-    def between_tellings(self) -> float:
-        """For how many seconds the swipes of a room are gathered before the others are told."""
-        return self.BETWEEN_TELLINGS if self.busy else 0.0
+    def between_messages(self) -> float:
+        """For how many seconds what can wait is gathered before it is told to who has a card to look at."""
+        return self.BETWEEN_MESSAGES if self.busy else 0.0
 
     @property
     def between_deals(self) -> float:
         """For how many seconds a player who has cards is dealt no others."""
         return self.BETWEEN_DEALS if self.busy else 0.0
-
-    @property
-    def between_messages(self) -> float:
-        """For how many seconds what can wait is gathered for a player who has cards."""
-        return min(self._LAGS_BETWEEN_MESSAGES * self._lag, self.BETWEEN_TELLINGS) if self.busy else 0.0
 
 
 class Room:
@@ -243,7 +237,7 @@ class Room:
 
     def _tell(self) -> None:
         """Have who listens look: at once or, with only swipes to tell on a busy replica, soon."""
-        pause = 0.0 if self.urgent_after(self._told_seq) else self.pace.between_tellings
+        pause = 0.0 if self.urgent_after(self._told_seq) else self.pace.between_messages
         left = self._told_at + pause - self.pace.now()
         if left <= 0:
             self.wake()

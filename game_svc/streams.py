@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -87,6 +87,10 @@ _RETRY: Final = b"retry: 500\n"
 _log = structlog.get_logger("game_svc.streams")
 
 
+def _never() -> bool:
+    return False
+
+
 class Feed:
     """One stream's place in a room's log, and its way to the client."""
 
@@ -116,6 +120,8 @@ class Feed:
         """Which log its numbers belong to."""
         self._stopping = False
         self._connected: frozenset[str] | None = None
+        self.may_wait: Callable[[], bool] = _never
+        """Tells whether news of the room can wait; whoever says yes wakes the stream later."""
         self.last_seq = 0
         """The number of the last event sent."""
 
@@ -147,6 +153,11 @@ class Feed:
     def wake(self) -> None:
         """Say that there may be something due."""
         self._woken.set()
+
+    def look(self) -> None:
+        """Say that the room has news."""
+        if not self.may_wait():
+            self.wake()
 
     def stop(self) -> None:
         """Say that this server stops."""
@@ -376,7 +387,7 @@ class Streams:
         if self._stopping:  # it was let in just before
             feed.stop()
         try:
-            async with self._rooms.listening(room, feed.wake), self._presence.of(room, member.player_id):
+            async with self._rooms.listening(room, feed.look), self._presence.of(room, member.player_id):
                 yield feed, audience
         finally:
             feed.close()
@@ -487,6 +498,7 @@ class _Play:
         self._written_at = 0.0
         self._in_hand: set[int] = set()
         self._later = Alarm(feed.wake)
+        feed.may_wait = self._may_wait
         self._shown: set[int] = set()
         self._fetching: asyncio.Task[None] | None = None
         self._tried: frozenset[int] = frozenset()
@@ -542,8 +554,7 @@ class _Play:
             asked.answer.add_done_callback(self._answered)
 
     def _answered(self, _: asyncio.Future[Committed]) -> None:
-        if not self._may_wait():
-            self._feed.wake()
+        self._feed.look()
 
     def _fail(self, error: Exception) -> None:
         """End the stream with an error."""

@@ -109,9 +109,8 @@ def load(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Non
     """How busy the replicas are: busy ones gather what can wait."""
     monkeypatch.setattr(Pace, "busy", request.param == "busy")
     monkeypatch.setattr(Pace, "BETWEEN_APPENDS", 0.01)
-    monkeypatch.setattr(Pace, "BETWEEN_TELLINGS", 0.02)
+    monkeypatch.setattr(Pace, "BETWEEN_MESSAGES", 0.02)
     monkeypatch.setattr(Pace, "BETWEEN_DEALS", 0.03)
-    monkeypatch.setattr(Pace, "_LAGS_BETWEEN_MESSAGES", 10_000)
 
 
 actions = st.one_of(

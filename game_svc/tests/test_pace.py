@@ -20,8 +20,7 @@ FILMS = range(801, 813)
 def busy_for_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
     """What waits in here waits for longer than any test does."""
     monkeypatch.setattr(Pace, "busy", True)
-    monkeypatch.setattr(Pace, "between_messages", AN_HOUR)
-    for pause in ("BETWEEN_APPENDS", "BETWEEN_TELLINGS", "BETWEEN_DEALS"):
+    for pause in ("BETWEEN_APPENDS", "BETWEEN_MESSAGES", "BETWEEN_DEALS"):
         monkeypatch.setattr(Pace, pause, AN_HOUR)
 
 
@@ -85,10 +84,10 @@ async def test_a_replica_is_busy_while_what_is_ready_waits_for_its_turn(
     pace = Pace()
     for _ in range(100):
         pace.waited(Pace.BUSY / 5)
-    assert pace.between_appends == pace.between_tellings == pace.between_deals == pace.between_messages == 0
+    assert pace.between_appends == pace.between_messages == pace.between_deals == 0
     for _ in range(100):
         pace.waited(Pace.BUSY * 5)
-    assert 0 < pace.between_messages <= pace.between_tellings <= pace.between_deals
+    assert 0 < pace.between_appends <= pace.between_messages <= pace.between_deals
     seconds = itertools.count(2_000.0)
     pace.waited(0.0)
     assert pace.between_appends == 0, "how it was a second ago says nothing"
