@@ -60,8 +60,9 @@ async def measure(world: World, seconds: float) -> list[Row]:
     """Measure the mesh and the echo."""
     await have_films(world)
     rows = await _throughput(world, seconds)
-    whole = next(row for row in rows if row.name == "the mesh")
-    rows += await _matches(world, seconds, rate=whole.load.per_second / 2)
+    whole, echo = (next(row for row in rows if row.name == name) for name in ("the mesh", "empty echo"))
+    rows += await _matches(world, seconds, "that load", rate=whole.load.per_second / 2)
+    rows += await _matches(world, seconds, "a quarter of the echo's", rate=echo.load.per_second / 8)
     rows += await _number_of_rooms(world, seconds)
     rows += await _connected(world)
     rows += await _opened(world)
@@ -110,8 +111,8 @@ async def _throughput(world: World, seconds: float) -> list[Row]:
     return rows
 
 
-async def _matches(world: World, seconds: float, *, rate: float) -> list[Row]:
-    group = "from the last like's send to the last player's match event, at half that load"
+async def _matches(world: World, seconds: float, load_name: str, *, rate: float) -> list[Row]:
+    group = f"from the last like's send to the last player's match event, at half of {load_name}"
     say(f"  {group} ...")
     people = [person.metadata for person in await world.people(ROOMS * SEATS)]
     async with _table(world.mesh.edge_target, people, likes=MATCHING_LIKES) as table:
