@@ -160,7 +160,7 @@ class Room:
         self._likes_under_way: Counter[int] = Counter()  # by film: not yet in the state
         self._hurried = False
         self._soon: asyncio.TimerHandle | None = None
-        self._started = 0.0  # when the worker was last called for
+        self._started = 0.0  # when the worker was last called for; uvloop's own time stands still in a turn
         self._told_at = 0.0
         self._told_seq = 0
         self._urgent_seq = 0

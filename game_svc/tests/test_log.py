@@ -213,6 +213,27 @@ async def test_what_was_appended_settles_on_disk(logs: RoomLogs, code: str) -> N
     await logs.settle(code)
 
 
+async def test_a_restart_of_redis_costs_no_call_that_comes_after_it(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    server = Valkey(tmp_path_factory.mktemp("restarts"))
+    server.start()
+    link = RedisLink(server.url)
+    logs = RoomLogs(link)
+    try:
+        async with asyncio.timeout(20):
+            _, head = await append(logs, "ROOM", Head("", 0), HostChanged("p1"))
+            await logs.settle("ROOM")
+            server.kill()
+            server.start()
+            await asyncio.sleep(0.05)  # until the loop has heard that its connections are gone
+            assert (await append(logs, "ROOM", head, HostChanged("p2")))[0]
+            await logs.settle("ROOM")
+    finally:
+        await link.close()
+        server.stop()
+
+
 async def test_appends_are_heard_and_those_missed_in_a_break_are_looked_for(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
