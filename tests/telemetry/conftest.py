@@ -62,9 +62,21 @@ async def evening(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Eve
             played = Evening(mesh, collector)
             await _play(played)
             _note_secrets(played)
+            await _until_the_edge_has_written_all(played)
             yield played
         finally:
             await asyncio.to_thread(mesh.stop)
+
+
+async def _until_the_edge_has_written_all(evening: Evening) -> None:
+    """Envoy writes its log in batches, and has no event for it."""
+    ids = [answer.headers["x-request-id"] for answer in evening.answers]
+    async with asyncio.timeout(20):
+        while True:
+            log = (evening.mesh.folder / "edge" / "envoy.log").read_text()
+            if all(one in log for one in ids):
+                return
+            await asyncio.sleep(0.1)
 
 
 async def _play(evening: Evening) -> None:
