@@ -31,7 +31,7 @@ import structlog
 
 from game_svc.events import Event, Numbered
 from game_svc.log_entries import from_entry, to_entry
-from game_svc.redis_link import RedisLink, Script
+from game_svc.redis_link import Call, RedisLink, Script
 from game_svc.snapshots import SCHEMA, from_snapshot, to_snapshot
 from game_svc.state import State
 
@@ -215,14 +215,31 @@ class RoomLogs:
         await self._redis.ping()
 
     async def append(
-        self, code: str, *, after: Head, epoch: str, events: Sequence[Event], at: datetime
+        self,
+        code: str,
+        *,
+        after: Head,
+        epoch: str,
+        events: Sequence[Event],
+        at: datetime,
+        first: Call | None = None,
+        on_disk: bool = False,
     ) -> tuple[bool, Head]:
         """Append all events or, when the log does not end at `after` any more, none.
+
+        Args:
+            code: The room.
+            after: Where the log has to end.
+            epoch: Which game the events belong to.
+            events: What happened.
+            at: When.
+            first: What has to be written before them, whether they are appended or not.
+            on_disk: Whether to return only when they are on disk.
 
         Returns:
             Whether they were appended, and where the log ends now.
         """
-        found, seq, appended = await self._redis.run(
+        append = Call(
             _APPEND,
             [_head(code), _entries(code)],
             [
@@ -233,6 +250,12 @@ class RoomLogs:
                 *(to_entry(event, at) for event in events),
             ],
         )
+        if first is None and not on_disk:
+            answer = await self._redis.run(append.script, append.keys, append.arguments)
+        else:
+            calls = [append] if first is None else [first, append]
+            answer = await self._redis.run_in_turn(calls, on_disk=on_disk)
+        found, seq, appended = answer
         return bool(appended), Head(_text(found), int(seq))
 
     async def head(self, code: str) -> Head:

@@ -21,7 +21,7 @@ from typing import Final
 
 from game_svc.events import CardSwiped, Event, GameEnded, MatchFound, MatchWithdrawn, Verdict, WinnerDrawn
 from game_svc.log import ROOM_LIFE, Head
-from game_svc.redis_link import RedisLink, Script
+from game_svc.redis_link import Call, RedisLink, Script
 
 LEASE: Final = timedelta(seconds=10)
 """How long a room belongs to the archivist who took it."""
@@ -110,9 +110,9 @@ class Outbox:
     def __init__(self, link: RedisLink) -> None:
         self._redis = link
 
-    async def owe(self, code: str) -> None:
-        """Put a room on the list, before something that concerns the archive is appended to its log."""
-        await self._redis.run(_OWE, [_DUE], [code])
+    def owing(self, code: str) -> Call:
+        """Return what puts a room on the list, to be run before what concerns the archive is appended."""
+        return Call(_OWE, [_DUE], [code])
 
     async def overdue(self, *, most: int) -> Sequence[Due]:
         """Return rooms that have been on the list for `OVERDUE`, those longest there first."""

@@ -83,6 +83,16 @@ class Script:
         object.__setattr__(self, "sha", hashlib.sha1(self.text.encode()).hexdigest())  # noqa: S324 - Redis' own name
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A script, with what it is run on."""
+
+    script: Script
+    keys: Sequence[str]
+    """They share a hash slot."""
+    arguments: Sequence[str | bytes | float]
+
+
 _Question = tuple[str | bytes | int | float, ...]
 _Waiting = tuple[_Question, "asyncio.Future[Any]"]
 _Client = redis.Redis | redis.RedisCluster
@@ -167,32 +177,71 @@ class RedisLink:
             except NoScriptError:
                 return await lane.ask(("EVAL", script.text, *question))
 
+    async def run_in_turn(self, calls: Sequence[Call], *, on_disk: bool = False) -> Any:
+        """Run scripts, each after those before it, and return what the last one returns.
+
+        Those that one server runs travel together.
+
+        Args:
+            calls: What to run; each may be about keys of another slot.
+            on_disk: Whether to return only when all they wrote is on disk. Others' questions do not wait for
+                that, except those that do the same.
+        """
+        if not self._ready:
+            await self._connect()
+        home = self.home_of(calls[-1].keys[0])
+        together = [call for call in calls if self.home_of(call.keys[0]) == home]
+        for call in calls:
+            if call not in together:
+                await self.run(call.script, call.keys, call.arguments)
+        # By their text: one that the server does not know by name would be left out, and the others run.
+        return await self._exchange(
+            home,
+            [("EVAL", call.script.text, len(call.keys), *call.keys, *call.arguments) for call in together],
+            on_disk=on_disk,
+        )
+
     async def settle(self, key: str) -> None:
         """Return when everything that was ever written beside a key is on disk.
 
-        A write of our own followed by WAITAOF on the same connection: the append-only file is one sequence,
-        so once this write is on disk, all before it are. Who asks while another's answer is on its way shares
-        the next one. That a server has no append-only file is logged once.
+        The append-only file is one sequence: once a write of our own is on disk, all before it are. Who asks
+        while another's answer is on its way shares the next one.
 
         Args:
             key: A key that may be overwritten.
         """
-        if not self._has_file:
-            return
         if not self._ready:
             await self._connect()
-        lane = self._lane(key, waits=True)
-        write = lane.ask(("SET", key, "1", "EX", round(_FENCE_LIFE.total_seconds())))
-        wait = lane.ask(("WAITAOF", 1, 0, _DISK_PATIENCE_MS))
-        try:
-            with tracing.span("redis", "WAITAOF"):
-                _, on_disk = await asyncio.gather(write, wait)
-        except ResponseError as error:
+        fence = ("SET", key, "1", "EX", round(_FENCE_LIFE.total_seconds()))
+        await self._exchange(self.home_of(key), [fence], on_disk=True)
+
+    async def _exchange(self, home: str, questions: Sequence[_Question], *, on_disk: bool) -> Any:
+        """Ask a server one question after the other, and return the last one's answer.
+
+        To wait for the disk is one more, after the writes and on the same connection: WAITAOF. That a server
+        has no append-only file is logged once.
+        """
+        waits = on_disk and self._has_file
+        lane = self._lane_of(home, waits=waits)
+        asked = [lane.ask(question) for question in questions]
+        if waits:
+            asked.append(lane.ask(("WAITAOF", 1, 0, _DISK_PATIENCE_MS)))
+        with tracing.span("redis", "WAITAOF" if waits else str(questions[-1][0])):
+            answers = await asyncio.gather(*asked, return_exceptions=True)
+        synced = answers.pop() if waits else [1]
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                if isinstance(answer.__cause__, MovedError):
+                    self._ready = False  # the slot has gone to another server: look where before the next one
+                raise answer
+        if isinstance(synced, ResponseError):
             self._has_file = False
-            _log.warning("redis.no_append_only_file", why=str(error))
-            return
-        if int(on_disk[0]) < 1:
+            _log.warning("redis.no_append_only_file", why=str(synced))
+        elif isinstance(synced, BaseException):
+            raise synced
+        elif int(synced[0]) < 1:
             raise Unavailable("redis")
+        return answers[-1]
 
     def wakeups(self, heard: Callable[[str, str], None]) -> Wakeups:
         """Return what hears of messages; `heard` is called with the channel and the message."""
@@ -252,7 +301,8 @@ class RedisLink:
         lane = self._lanes.get((home, waits))
         if lane is None:
             # No connection is shared: one that another lane used may have been cut without anybody noticing.
-            client = self._cluster or self._server(home)
+            # Who waits for the disk does so on the connection that has written: one server's, and no other.
+            client = self._server(home) if waits or self._cluster is None else self._cluster
             lane = self._lanes[home, waits] = _Lane(client, self._note_failures)
         return lane
 

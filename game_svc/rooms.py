@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, OrderedDict, deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -344,21 +344,21 @@ class Room:
             head = Head(self.state.game_id, self.state.seq)
             if events:
                 owes = any(concerns_archive(numbered.event) for numbered in events)
-                if owes:
-                    await self._outbox.owe(self.code)
                 appended, newest = await self._logs.append(
                     self.code,
                     after=head,
                     epoch=state.game_id,
                     events=[numbered.event for numbered in events],
                     at=events[0].at,
+                    first=self._outbox.owing(self.code) if owes else None,
+                    on_disk=_has_match(events),
                 )
                 if appended:
                     self._appended(events, state)
                     self._keep_now_and_then(state)
                     if owes:
                         self._owed(self.code)
-                    await self._learn(events, state)
+                    self._learn(events, state)
                     return outcomes
             else:
                 newest = await self._logs.head(self.code)
@@ -399,7 +399,9 @@ class Room:
             self._recent.clear()
             known = await self._logs.snapshot(self.code, newest) or known
         events = await self._logs.read(self.code, after=known.seq) if newest.seq else []
-        await self._learn(events, fold(known, events))
+        if _has_match(events):
+            await self._logs.settle(self.code)
+        self._learn(events, fold(known, events))
 
     def _keep_now_and_then(self, state: State) -> None:
         if state.seq // SNAPSHOT_EVERY > self.state.seq // SNAPSHOT_EVERY:
@@ -411,10 +413,8 @@ class Room:
         except Unavailable:
             _log.info("room.snapshot_not_kept", code=self.code)  # the next one will be
 
-    async def _learn(self, events: Sequence[Numbered], state: State) -> None:
-        """Take events of the log over. Nobody hears of a match before it is on disk."""
-        if any(isinstance(numbered.event, MatchFound) for numbered in events):
-            await self._logs.settle(self.code)
+    def _learn(self, events: Sequence[Numbered], state: State) -> None:
+        """Take events of the log over, so that everybody hears of them: of a match once it is on disk."""
         self._recent.extend(events)
         known, self.state = self.state, state
         follows = bool(events) and state.game_id == known.game_id and events[0].seq == known.seq + 1
@@ -422,6 +422,11 @@ class Room:
             self._urgent_seq = state.seq
         if follows and self._ranking.state is known:
             self._ranking.follow((numbered.event for numbered in events), state)
+
+
+def _has_match(events: Iterable[Numbered]) -> bool:
+    """Return whether there is anything that nobody may hear of before it is on disk."""
+    return any(isinstance(numbered.event, MatchFound) for numbered in events)
 
 
 def _answer(future: asyncio.Future[Committed], outcome: Committed | Exception) -> None:

@@ -112,10 +112,13 @@ class ChangeFollower:
         self._changed = counters.of(names.FILMS_CHANGED)
 
     async def follow(self) -> None:
-        """Read the list whenever it is time, until cancelled."""
+        """Read the list whenever it is time, until cancelled.
+
+        At once, too: whatever is fetched after the first look is outdated only by what is new on the list.
+        """
         while True:
-            await asyncio.sleep(_LOOK_SECONDS)
             await self.look()
+            await asyncio.sleep(_LOOK_SECONDS)
 
     async def look(self) -> bool:
         """Read the list, if it is time and no other replica does; return whether it was read to its end."""

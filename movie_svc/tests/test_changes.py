@@ -103,6 +103,21 @@ async def test_a_second_change_within_a_day_is_not_missed(running: Running, chan
     assert renewals == 1
 
 
+async def test_a_film_fetched_after_the_start_is_not_renewed_for_what_changed_before(
+    running: Running, changed: list[int]
+) -> None:
+    changed.append(2)
+    following = asyncio.create_task(running.changes.follow())
+    async with asyncio.timeout(10):
+        while await running.changes._store.bookmark() is None:  # noqa: ASYNC110 - it has no events
+            await asyncio.sleep(0.01)
+    await cache(running, 2)
+    running.clock.turn(hours=1)
+    assert await running.changes.look()
+    following.cancel()
+    assert fetched(running) == []
+
+
 async def test_one_replica_reads_the_list_for_all(running: Running, changed: list[int]) -> None:
     changed.append(2)
     async with another_replica(running) as replica:
