@@ -100,7 +100,8 @@ def _make(folder: Path, *, before: str = "") -> Iterator[subprocess.Popen[str]]:
     makefile.write_text(f"all:\n\t@{sys.executable} {script}\n")
     root = Path(__file__).parents[2]
     with subprocess.Popen(
-        ["sh", "-c", f"{before} exec make -f {makefile}"],
+        # The tests themselves may run where signals are ignored, as in the background of a script.
+        ["env", "--default-signal", "sh", "-c", f"{before} exec make -f {makefile}"],
         env={**bare_environment(), "PYTHONPATH": f"{root}{os.pathsep}{root / 'gen'}"},
         stdout=subprocess.PIPE,
         text=True,
