@@ -166,11 +166,12 @@ async def assembled(
 
 async def main(settings: GameSettings) -> None:
     """Serves the rooms until told to stop."""
-    # Rooms are a great many small objects, hardly ever in a circle: Python need not look through all of them
-    # as often as it does by itself.
-    gc.set_threshold(100_000, 50, 100)
+    # Rooms are a great many small objects, hardly ever in a circle. Python looks through the youngest of them
+    # for some milliseconds at a time, and through all, which takes long, more rarely than by itself.
+    gc.set_threshold(5_000, 10, 50)
     certificates = settings.certificates()
     async with assembled(settings, certificates=certificates) as assembly:
+        gc.freeze()  # what there is by now stays, and need not be looked through at all
         await server.serve(
             NAME,
             listen=settings.game_listen,

@@ -52,7 +52,7 @@ MOST_WAITING: Final = 20_000
 """How many questions may wait for a server; more are answered UNAVAILABLE."""
 
 _PATIENCE_SECONDS: Final = 2.0
-_BREATH_SECONDS: Final = 0.002
+_BREATH_SECONDS: Final = 0.005
 _SHORT_OF_BREATH: Final = 10
 _DISK_PATIENCE_MS: Final = 1000
 _LISTEN_SECONDS: Final = 5.0
@@ -227,7 +227,7 @@ class RedisLink:
         if waits:
             asked.append(lane.ask(("WAITAOF", 1, 0, _DISK_PATIENCE_MS)))
         with tracing.span("redis", "WAITAOF" if waits else str(questions[-1][0])):
-            answers = await asyncio.gather(*asked, return_exceptions=True)
+            answers = [await _outcome(answer) for answer in asked]
         synced = answers.pop() if waits else [1]
         for answer in answers:
             if isinstance(answer, BaseException):
@@ -546,6 +546,14 @@ class _Listener:
         except (RedisError, OSError, TimeoutError) as error:
             # `_run` finds the connection broken as well, and subscribes to everything on the next one.
             _log.warning("redis.wakeups_interrupted", error=type(error).__name__)
+
+
+async def _outcome(answer: asyncio.Future[Any]) -> Any:
+    """Return what a question was answered, or the error it met."""
+    try:
+        return await answer
+    except Exception as error:  # whatever it is belongs to that question
+        return error
 
 
 def _as_refusal(error: BaseException) -> BaseException:

@@ -21,6 +21,7 @@ import structlog
 
 from game_svc.deck import Ranking
 from game_svc.events import CardSwiped, MatchFound, Numbered
+from game_svc.keeping import Keeping
 from game_svc.log import Head, RoomLogs
 from game_svc.outbox import Outbox, concerns_archive
 from game_svc.refusals import GameNotFound, GameRefusal
@@ -70,17 +71,16 @@ class Pace:
     """How much this replica gathers before it does something: nothing while it has time for everything.
 
     It goes by the lag of the event loop: how long what is ready to run waits for its turn, on average. When
-    that grows, more is done for several at once: others' swipes are told together, cards are dealt anew less
-    often, acknowledgements share a message and commands an append. All of that lowers the load and the lag.
+    that grows, each room does what can wait once a beat and for everybody: it appends the swipes that have
+    come, tells what has happened, acknowledgements among it, and deals. That lowers the load and the lag.
     What is not a swipe, a match above all, is told at once all the same.
     """
 
     BUSY: Final = 0.0005
     """From which lag on, in seconds, there is too little time for everything."""
 
-    BETWEEN_APPENDS: Final = 0.1
-    BETWEEN_MESSAGES: Final = 0.25
-    BETWEEN_DEALS: Final = 0.6
+    BEAT: Final = 0.33
+    """How long a busy replica gathers, in seconds."""
 
     _LEAST_WEIGHT: Final = 0.02
     _LONGEST_SAMPLE: Final = 0.5
@@ -90,8 +90,8 @@ class Pace:
         self._waited_at = 0.0
 
     def now(self) -> float:
-        """Return the time of the loop, in seconds."""
-        return asyncio.get_running_loop().time()
+        """Return the time by a clock that never goes back, in seconds."""
+        return time.monotonic()
 
     def waited(self, seconds: float) -> None:
         """Take note of how long something that was ready has waited for its turn."""
@@ -106,19 +106,9 @@ class Pace:
         return self._lag > self.BUSY
 
     @property
-    def between_appends(self) -> float:
-        """For how many seconds swipes that can wait are gathered before they are appended."""
-        return self.BETWEEN_APPENDS if self.busy else 0.0
-
-    @property
-    def between_messages(self) -> float:
-        """For how many seconds what can wait is gathered before it is told to who has a card to look at."""
-        return self.BETWEEN_MESSAGES if self.busy else 0.0
-
-    @property
-    def between_deals(self) -> float:
-        """For how many seconds a player who has cards is dealt no others."""
-        return self.BETWEEN_DEALS if self.busy else 0.0
+    def beat(self) -> float:
+        """How many seconds lie between two beats of a room; 0 while nothing has to wait."""
+        return self.BEAT if self.busy else 0.0
 
 
 class Room:
@@ -132,6 +122,7 @@ class Room:
         outbox: Outbox,
         clock: Clock,
         pace: Pace,
+        keeping: Keeping,
         owed: Callable[[str], None],
         appended: Appended,
     ) -> None:
@@ -146,6 +137,7 @@ class Room:
         self._appended = appended
         self.pace = pace
         """How busy this replica is."""
+        self._keeping = keeping
         self._owed = owed
         self._waiting: deque[_Waiting] = deque()
         self._worker: asyncio.Task[None] | None = None
@@ -160,7 +152,7 @@ class Room:
         self._likes_under_way: Counter[int] = Counter()  # by film: not yet in the state
         self._hurried = False
         self._soon: asyncio.TimerHandle | None = None
-        self._started = 0.0  # when the worker was last called for; uvloop's own time stands still in a turn
+        self._started = 0.0  # when the worker was last called for
         self._told_at = 0.0
         self._told_seq = 0
         self._urgent_seq = 0
@@ -225,23 +217,27 @@ class Room:
         if unchanged and room_left and older and older[0].seq == seq + 1 and older[-1].seq == first:
             self._recent.extendleft(reversed(older))
 
+    @property
+    def beat_in(self) -> float:
+        """In how many seconds this replica does what can wait; 0 for at once."""
+        beat = self.pace.beat
+        return max(0.0, self._told_at + beat - self.pace.now()) if beat else 0.0
+
     def wake(self) -> None:
-        """Have who listens look at what is new."""
+        """Have who listens look at what is new: at a beat, or because it cannot wait for one."""
         self._told_at, self._told_seq = self.pace.now(), self.state.seq
+        if self._telling is not None:
+            self._telling.cancel()
+            self._telling = None
         for wake in tuple(self.listeners):
             wake()
 
-    def urgent_after(self, seq: int) -> bool:
-        """Return whether anything but swipes has happened after a number: those can wait a little."""
-        return self._urgent_seq > seq
-
     def _tell(self) -> None:
-        """Have who listens look: at once or, with only swipes to tell on a busy replica, soon."""
-        pause = 0.0 if self.urgent_after(self._told_seq) else self.pace.between_messages
-        left = self._told_at + pause - self.pace.now()
+        """Have who listens look: at once or, with only swipes to tell, at the next beat."""
+        left = 0.0 if self._urgent_seq > self._told_seq else self.beat_in
         if left <= 0:
             self.wake()
-        elif self._telling is None and self.listeners:
+        elif self._telling is None and self._soon is None:  # else what is appended then is told with it
             self._telling = asyncio.get_running_loop().call_later(left, self._tell_now)
 
     def _tell_now(self) -> None:
@@ -260,11 +256,16 @@ class Room:
             raise Unavailable("room", timedelta(seconds=1))
         answer: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
         self._waiting.append((command, answer))
-        pause = 0.0 if hurry else self.pace.between_appends
-        if not pause:
+        left = 0.0 if hurry else self.beat_in
+        if not hurry and self._worker is not None:
+            left = max(left, self.pace.beat)  # what comes in the middle of a beat waits for the next one
+        if left <= 0:
             self._start_now()
         elif self._soon is None:
-            self._soon = asyncio.get_running_loop().call_later(pause, self._start_now)
+            self._soon = asyncio.get_running_loop().call_later(left, self._start_now)
+            if self._telling is not None:
+                self._telling.cancel()
+                self._telling = None
         return answer
 
     def _may_match(self, command: Command) -> bool:
@@ -289,15 +290,14 @@ class Room:
 
     def _start(self) -> None:
         if self._worker is None:
-            self._started = time.perf_counter()
+            self._started = self.pace.now()
             # Detached: the room's work must not end with the call that happened to start it.
             self._worker = start_detached(self._work(), name=f"room {self.code}")
 
     async def _work(self) -> None:
-        self.pace.waited(time.perf_counter() - self._started)
+        self.pace.waited(self.pace.now() - self._started)
         try:
             while self._hurried or self._heard_of_more():
-                before = self.state
                 batch = self._next_batch()
                 outcomes: Sequence[Committed | Exception]
                 try:
@@ -316,7 +316,7 @@ class Room:
                     for command, _ in self._waiting
                     if isinstance(command, GiveVerdict) and command.verdict.likes
                 )
-                if self.state is not before:
+                if self.state.seq != self._told_seq or self._urgent_seq > self._told_seq:
                     self._tell()
         finally:
             self._worker = None
@@ -405,13 +405,7 @@ class Room:
 
     def _keep_now_and_then(self, state: State) -> None:
         if state.seq // SNAPSHOT_EVERY > self.state.seq // SNAPSHOT_EVERY:
-            start_detached(self._keep(state), name=f"snapshot of room {self.code}")
-
-    async def _keep(self, state: State) -> None:
-        try:
-            await self._logs.keep_snapshot(self.code, state)
-        except Unavailable:
-            _log.info("room.snapshot_not_kept", code=self.code)  # the next one will be
+            self._keeping.keep(self.code, state)
 
     def _learn(self, events: Sequence[Numbered], state: State) -> None:
         """Take events of the log over, so that everybody hears of them: of a match once it is on disk."""
@@ -457,6 +451,7 @@ class Rooms:
         self.appended: Appended = lambda _events, _state: None
         """Called with what this replica, and no other, has appended to a room, and the state after it."""
         self.pace = Pace()
+        self._keeping = Keeping(logs)
         self.owed: Callable[[str], None] = lambda _: None
         """Called with the code of a room to whose log something was appended that the archive has to hear."""
         self._rooms: OrderedDict[str, Room] = OrderedDict()
@@ -473,10 +468,11 @@ class Rooms:
         self._listening = asyncio.create_task(self._wakeups.run(), name="room wakeups")
 
     async def stop(self) -> None:
-        """Hear no more."""
+        """Hear no more, and keep no more."""
         if self._listening is not None:
             self._listening.cancel()
             await asyncio.wait({self._listening})
+        await self._keeping.stop()
 
     def room(self, code: str) -> Room:
         """Return the room with a code, whether or not there is one: its state tells."""
@@ -488,6 +484,7 @@ class Rooms:
                 outbox=self._outbox,
                 clock=self._clock,
                 pace=self.pace,
+                keeping=self._keeping,
                 owed=lambda code: self.owed(code),
                 appended=lambda events, state: self.appended(events, state),
             )

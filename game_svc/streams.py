@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -70,6 +70,12 @@ CARDS_AHEAD: Final = 5
 REORDER_SECONDS: Final = 0.3
 """How long cards stay as they were dealt at least, while others swipe and the player does not."""
 
+FEW_CARDS: Final = 3
+"""With fewer cards in hand a player is dealt more at once."""
+
+DEALS_APART: Final = 1.9
+"""How many beats of a busy replica lie between two deals to a player who has more: every second is one."""
+
 FILMS_AHEAD: Final = 20
 """For how many cards films are fetched when one is missing."""
 
@@ -85,10 +91,6 @@ EventsContext: TypeAlias = grpc.aio.ServicerContext[game_pb2.StreamEventsRequest
 _RETRY: Final = b"retry: 500\n"
 
 _log = structlog.get_logger("game_svc.streams")
-
-
-def _never() -> bool:
-    return False
 
 
 class Feed:
@@ -120,8 +122,6 @@ class Feed:
         """Which log its numbers belong to."""
         self._stopping = False
         self._connected: frozenset[str] | None = None
-        self.may_wait: Callable[[], bool] = _never
-        """Tells whether news of the room can wait; whoever says yes wakes the stream later."""
         self.last_seq = 0
         """The number of the last event sent."""
 
@@ -153,11 +153,6 @@ class Feed:
     def wake(self) -> None:
         """Say that there may be something due."""
         self._woken.set()
-
-    def look(self) -> None:
-        """Say that the room has news."""
-        if not self.may_wait():
-            self.wake()
 
     def stop(self) -> None:
         """Say that this server stops."""
@@ -387,7 +382,7 @@ class Streams:
         if self._stopping:  # it was let in just before
             feed.stop()
         try:
-            async with self._rooms.listening(room, feed.look), self._presence.of(room, member.player_id):
+            async with self._rooms.listening(room, feed.wake), self._presence.of(room, member.player_id):
                 yield feed, audience
         finally:
             feed.close()
@@ -495,10 +490,8 @@ class _Play:
         self._order_moved = False
         self._dealt: list[int] = []
         self._dealt_at = 0.0
-        self._written_at = 0.0
         self._in_hand: set[int] = set()
         self._later = Alarm(feed.wake)
-        feed.may_wait = self._may_wait
         self._shown: set[int] = set()
         self._fetching: asyncio.Task[None] | None = None
         self._tried: frozenset[int] = frozenset()
@@ -554,7 +547,12 @@ class _Play:
             asked.answer.add_done_callback(self._answered)
 
     def _answered(self, _: asyncio.Future[Committed]) -> None:
-        self._feed.look()
+        """Send an acknowledgement: with the room's next beat, while the player has a card to look at."""
+        left = self._room.beat_in
+        if left > 0 and (self._in_hand or not all(asked.answer.done() for asked in self._unanswered)):
+            self._later.set(left)
+        else:
+            self._feed.wake()
 
     def _fail(self, error: Exception) -> None:
         """End the stream with an error."""
@@ -574,8 +572,7 @@ class _Play:
 
     async def _write_due(self, beginning: bytes = b"") -> None:
         """Send what is due at this moment in one message, behind its beginning."""
-        if not beginning and self._may_wait():
-            return
+        self._later.off()
         acks = self._take_acks()
         events = self._feed.take_events()
         presence = self._feed.take_presence()
@@ -592,23 +589,7 @@ class _Play:
             parts += self._deal()
         message = b"".join(parts)
         if message:
-            self._written_at = self._room.pace.now()
             await self._feed.write(message)
-
-    def _may_wait(self) -> bool:
-        """Return whether what is due is sent a little later, together with what comes until then.
-
-        That is so on a busy replica, soon after another message, while the player has a card to look at.
-        """
-        pause = self._room.pace.between_messages
-        if not pause or self._room.urgent_after(self._feed.last_seq):
-            return False
-        if not self._in_hand and all(asked.answer.done() for asked in self._unanswered):
-            return False
-        left = self._written_at + pause - self._room.pace.now()
-        if left > 0:
-            self._later.set(left)
-        return left > 0
 
     async def _finish(self, reconnect: game_pb2.Reconnect) -> None:
         """Acknowledge what was taken to the room, and ask the client to connect again."""
@@ -638,17 +619,14 @@ class _Play:
         return ack
 
     def _may_deal(self) -> bool:
-        """Return whether it is time for another deal: at once for who has no card left, else not too often.
+        """Return whether it is time for another deal: at once for who has few cards left, else not too often.
 
         What others swipe moves the order more often than anybody looks at a new card.
-
-        A deal looks at the whole deck. On a busy replica those with cards in hand can wait for better ones.
         """
-        if not self._in_hand:
+        if len(self._in_hand) < FEW_CARDS:
             return True
-        pause = self._room.pace.between_deals
-        if not self._cards_due:
-            pause = max(pause, REORDER_SECONDS)
+        pause = 0.0 if self._cards_due else REORDER_SECONDS
+        pause = max(pause, DEALS_APART * self._room.pace.beat)
         left = self._dealt_at + pause - self._room.pace.now()
         if left > 0:
             self._later.set(left)

@@ -108,9 +108,7 @@ class Phone:
 def load(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """How busy the replicas are: busy ones gather what can wait."""
     monkeypatch.setattr(Pace, "busy", request.param == "busy")
-    monkeypatch.setattr(Pace, "BETWEEN_APPENDS", 0.01)
-    monkeypatch.setattr(Pace, "BETWEEN_MESSAGES", 0.02)
-    monkeypatch.setattr(Pace, "BETWEEN_DEALS", 0.03)
+    monkeypatch.setattr(Pace, "BEAT", 0.02)
 
 
 actions = st.one_of(
