@@ -117,7 +117,8 @@ class Feed:
         self._patience = Alarm(self._lose_patience)
         self._lost_patience = False
         self._writer = asyncio.current_task()
-        self._woken = asyncio.Event()
+        self._woken = False
+        self._sleeping: asyncio.Future[None] | None = None
         self.epoch = room.state.game_id
         """Which log its numbers belong to."""
         self._stopping = False
@@ -152,7 +153,9 @@ class Feed:
 
     def wake(self) -> None:
         """Say that there may be something due."""
-        self._woken.set()
+        self._woken = True
+        if self._sleeping is not None and not self._sleeping.done():
+            self._sleeping.set_result(None)
 
     def stop(self) -> None:
         """Say that this server stops."""
@@ -215,7 +218,7 @@ class Feed:
             Unauthenticated: The caller's token has run out, or their session has ended.
             mesh.errors.Unavailable: Nobody has been able to tell for too long whether it has.
         """
-        if not self._woken.is_set():
+        if not self._woken:
             self.admit(reads=True)
             left = (self._caller.expires_at - self._clock()).total_seconds()
             if left <= 0:
@@ -223,9 +226,10 @@ class Feed:
                     "TOKEN_EXPIRED", "Your session has run out. Refresh it and connect again."
                 )
             self._silence.set(min(left, self._heartbeat_seconds))
-            await self._woken.wait()
+            self._sleeping = asyncio.get_running_loop().create_future()
+            await self._sleeping
             self._silence.off()
-        self._woken.clear()
+        self._woken = False
         if self._silent:
             self._silent = False
             self._room.look()
