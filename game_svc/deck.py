@@ -14,9 +14,8 @@ who take turns, gets the best one there is.
 
 from __future__ import annotations
 
-import heapq
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, TypeAlias
 
 from game_svc import taste
@@ -24,7 +23,7 @@ from game_svc.events import CardSwiped, Event, Film, MatchFound
 from game_svc.rules import likes_needed
 from game_svc.state import NOBODY, Phase, Player, State, Tally
 
-CONSIDERED: Final = 64
+CONSIDERED: Final = 40
 """How many cards that nobody has swiped compete: the most appealing ones. It bounds what a deal costs."""
 
 IN_STEP: Final = 3
@@ -60,9 +59,6 @@ class Ranking:
         """What the cards are ranked for."""
         self._present, self._needed = len(state.present), likes_needed(state)
         self._places = {film.movie_id: place for place, film in enumerate(state.deck)}
-        # Of each card and those behind it, the highest appeal: as a rule its own.
-        highest = itertools.accumulate((taste.appeal(film) for film in reversed(state.deck)), max)
-        self._highest_appeal = [*highest][::-1]
         # The cards that somebody has swiped, by what decides first: can they match, how many like them, how
         # many love them. What decides among those alike takes longer to find out.
         self._groups: dict[_Urgency, set[int]] = {}
@@ -122,7 +118,7 @@ class Ranking:
 
     def _start_over(self) -> None:
         """Forget the order within the groups: each swipe tells a little about all cards."""
-        self._ranked: dict[_Urgency, _AsFarAsAsked] = {}
+        self._ranked: dict[_Urgency, Sequence[Film]] = {}
         self._leanings: Mapping[int, float] | None = None
         self._lifts: dict[tuple[int, ...], float] = {}
 
@@ -130,34 +126,20 @@ class Ranking:
         for urgency in sorted({*self._groups, self._fresh_urgency}, reverse=True):
             ranked = self._ranked.get(urgency)
             if ranked is None:
-                ranked = self._ranked[urgency] = _AsFarAsAsked(self._rank(urgency))
+                ranked = self._ranked[urgency] = self._rank(urgency)
             yield from ranked
 
-    def _rank(self, urgency: _Urgency) -> Iterator[Film]:
-        swiped = sorted(self._groups.get(urgency, ()), key=self._places.__getitem__)
-        fresh = self._fresh.values() if urgency == self._fresh_urgency else ()
+    def _rank(self, urgency: _Urgency) -> Sequence[Film]:
+        cards, places = self.state.cards, self._places
+        swiped = sorted(self._groups.get(urgency, ()), key=places.__getitem__)
+        alike = [cards[movie_id] for movie_id in swiped]
+        if urgency == self._fresh_urgency:
+            alike += self._fresh.values()
         can_match, _, _ = urgency
-        if can_match and not swiped:
-            return self._most_likely_first(fresh)
-        alike = [*(self.state.cards[movie_id] for movie_id in swiped), *fresh]
         if can_match:
-            alike.sort(key=self._likelihood, reverse=True)  # leaves equal ones in the deck's order
-        return iter(alike)
-
-    def _most_likely_first(self, fresh: Iterable[Film]) -> Iterator[Film]:
-        """Yield untouched cards by their odds, equal ones in the deck's order; look no further than it takes.
-
-        Most appealing first, as decks are, the best is found when no genre can lift those behind it so high.
-        """
-        highest_lift = max([0.0, *self._leans().values()])
-        waiting: list[tuple[float, int, Film]] = []
-        for film in fresh:
-            place = self._places[film.movie_id]
-            while waiting and -waiting[0][0] >= self._highest_appeal[place] + highest_lift:
-                yield heapq.heappop(waiting)[-1]
-            heapq.heappush(waiting, (-self._odds(film), place, film))
-        while waiting:
-            yield heapq.heappop(waiting)[-1]
+            # Either leaves equal ones in the deck's order.
+            alike.sort(key=self._likelihood if swiped else self._odds, reverse=True)
+        return alike
 
     def _urgency(self, tally: Tally) -> _Urgency:
         return self._can_match(tally), tally.likes + tally.loved, tally.loved
@@ -171,29 +153,10 @@ class Ranking:
     def _odds(self, film: Film) -> float:
         lifted = self._lifts.get(film.genres)
         if lifted is None:
-            lifted = self._lifts[film.genres] = taste.lift(film, self._leans())
+            if self._leanings is None:
+                self._leanings = taste.leanings(self.state.genres)
+            lifted = self._lifts[film.genres] = taste.lift(film, self._leanings)
         return taste.appeal(film) + lifted
-
-    def _leans(self) -> Mapping[int, float]:
-        if self._leanings is None:
-            self._leanings = taste.leanings(self.state.genres)
-        return self._leanings
-
-
-class _AsFarAsAsked:
-    """An order that several look through, found no further than the one who looks furthest."""
-
-    def __init__(self, films: Iterator[Film]) -> None:
-        self._found: list[Film] = []
-        self._rest = films
-
-    def __iter__(self) -> Iterator[Film]:
-        for place in itertools.count():
-            if place == len(self._found):
-                self._found.extend(itertools.islice(self._rest, 1))
-            if place == len(self._found):
-                return
-            yield self._found[place]
 
 
 def _at_the_table(state: State, player: Player) -> int:

@@ -14,7 +14,6 @@ from game_svc.events import DeckSource, Event, Film, MatchRule, Numbered, Swipin
 from game_svc.log_entries import from_entry, to_entry
 from game_svc.rules import AddPick, Join, Leave, Start, Undo, likes_needed
 from game_svc.state import State, counted_anew
-from game_svc.taste import appeal, leanings, lift
 from game_svc.tests.test_rules import NOW, after, evening, like, playing, trending
 
 EVERYBODY = ("ada", "grace", "linus", "barbara")
@@ -114,16 +113,6 @@ def test_who_follows_the_swipes_deals_what_one_deals_who_begins_anew(
                 for player in state.present:
                     dealt = [film.movie_id for film in ranking.next_cards(player, limit=30)]
                     assert dealt == order(state, player.user_id, limit=30)
-
-
-@given(evenings(), films)
-def test_looking_no_further_than_it_takes_finds_the_most_likely_first(state: State, deck: list[Film]) -> None:
-    # Best rated first, as decks are, or in any other order.
-    for films in (deck, sorted(deck, key=lambda film: film.rating, reverse=True)):
-        dealt = replace(state, deck=tuple(films), tallies={})
-        ranking = Ranking(dealt)
-        odds = {film: appeal(film) + lift(film, leanings(dealt.genres)) for film in films}
-        assert list(ranking._most_likely_first(films)) == sorted(films, key=odds.__getitem__, reverse=True)
 
 
 @given(evenings(), st.permutations(EVERYBODY[1:]))
