@@ -93,6 +93,7 @@ async def assembled(
     outbox = Outbox(redis)
     wrong_codes = WrongCodes(redis)
     rooms = Rooms(room_logs, outbox, clock=utc_now)
+    redis.busy = lambda: rooms.pace.busy
     seating = Seating(
         room_logs,
         rooms,

@@ -2,8 +2,8 @@
 
 Whatever the process asks at the same moment travels together. Each server has a lane: one connection that
 sends all questions that have gathered, reads all answers, and sends those that have gathered meanwhile. It
-draws breath: after ten in a row no exchange follows another within 2 ms, so that on a busy evening more
-questions share one. So a thousand rooms need no thousand connections, all share the driver's work, and the
+draws breath while the process is busy: no exchange follows another within 5 ms then, so that more questions
+share one. So a thousand rooms need no thousand connections, all share the driver's work, and the
 server syncs its append-only file once for all of them.
 
 Which keys a question is about decides its lane, so all keys of one question must share a hash slot.
@@ -53,7 +53,6 @@ MOST_WAITING: Final = 20_000
 
 _PATIENCE_SECONDS: Final = 2.0
 _BREATH_SECONDS: Final = 0.005
-_SHORT_OF_BREATH: Final = 10
 _DISK_PATIENCE_MS: Final = 1000
 _LISTEN_SECONDS: Final = 5.0
 _RECONNECT_SECONDS: Final = 0.2
@@ -132,6 +131,8 @@ class RedisLink:
         self._ready = self._cluster is None
         self._connecting: asyncio.Lock = asyncio.Lock()
         self._has_file = True
+        self.busy: Callable[[], bool] = lambda: False
+        """Tells whether questions rather wait a little for others to share an exchange with."""
         self.failures = 0
         """How many questions were not answered in time, since the start."""
 
@@ -303,7 +304,9 @@ class RedisLink:
             # No connection is shared: one that another lane used may have been cut without anybody noticing.
             # Who waits for the disk does so on the connection that has written: one server's, and no other.
             client = self._server(home) if waits or self._cluster is None else self._cluster
-            lane = self._lanes[home, waits] = _Lane(client, self._note_failures)
+            # What waits for the disk, like a match, waits for nothing else.
+            busy = _never if waits else lambda: self.busy()
+            lane = self._lanes[home, waits] = _Lane(client, self._note_failures, busy)
         return lane
 
     def _server(self, home: str) -> redis.Redis:
@@ -318,16 +321,21 @@ class RedisLink:
         self.failures += number
 
 
+def _never() -> bool:
+    return False
+
+
 class _Lane:
     """The questions to one server, in the order in which they were asked."""
 
-    def __init__(self, client: _Client, failed: Callable[[int], None]) -> None:
+    def __init__(self, client: _Client, failed: Callable[[int], None], busy: Callable[[], bool]) -> None:
         self._client = client
         self._failed = failed
+        self._busy = busy
         self._waiting: deque[_Waiting] = deque()
         self._sending: asyncio.Task[None] | None = None
         self._answers = True
-        self._next_at = 0.0  # when the next exchange would be if they were `_BREATH_SECONDS` apart
+        self._last_at = 0.0
 
     def ask(self, question: _Question) -> asyncio.Future[Any]:
         """Return the answer, once it comes."""
@@ -352,10 +360,10 @@ class _Lane:
         together: list[_Waiting] = []
         try:
             while self._waiting:
-                breath = self._next_at - _SHORT_OF_BREATH * _BREATH_SECONDS - loop.time()
-                if breath > 0:
+                breath = self._last_at + _BREATH_SECONDS - loop.time()
+                if breath > 0 and self._busy():
                     await asyncio.sleep(breath)
-                self._next_at = max(self._next_at, loop.time()) + _BREATH_SECONDS
+                self._last_at = loop.time()
                 together = [self._waiting.popleft() for _ in range(min(len(self._waiting), MOST_TOGETHER))]
                 await self._exchange(together)
         finally:
