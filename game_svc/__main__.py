@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,6 +15,7 @@ from game_svc.backlogs import Backlogs
 from game_svc.codes import new_code
 from game_svc.deck_sources import DeckSources
 from game_svc.films import Films
+from game_svc.garbage import collect_when_calm
 from game_svc.history import History
 from game_svc.log import RoomLogs
 from game_svc.metrics import Evenings, of_audience, of_redis
@@ -24,7 +24,7 @@ from game_svc.people import People
 from game_svc.people_servicer import PeopleServicer
 from game_svc.presence import Presence
 from game_svc.redis_link import RedisLink
-from game_svc.rooms import Rooms
+from game_svc.rooms import Pace, Rooms
 from game_svc.seating import Seating
 from game_svc.servicer import GameServicer
 from game_svc.settings import GameSettings
@@ -32,6 +32,7 @@ from game_svc.streams import Streams
 from game_svc.taste_store import TasteStore
 from game_svc.wrong_codes import WrongCodes
 from mesh import logs, server, tracing
+from mesh.background import running_in_background
 from mesh.certificates import Certificates
 from mesh.channels import open_channel
 from mesh.clock import utc_now
@@ -63,6 +64,8 @@ class Assembly:
     """The sessions that have ended."""
     metrics: Metrics
     """What is counted."""
+    pace: Pace
+    """How busy it is."""
 
 
 @asynccontextmanager
@@ -153,7 +156,7 @@ async def assembled(
             probes={"redis": room_logs.ping},
         )
         async with revocations:
-            yield Assembly((game, people), streams, revocations, metrics)
+            yield Assembly((game, people), streams, revocations, metrics, rooms.pace)
     finally:
         archiving.cancel()
         await asyncio.wait({archiving})
@@ -167,12 +170,11 @@ async def assembled(
 
 async def main(settings: GameSettings) -> None:
     """Serves the rooms until told to stop."""
-    # Rooms are a great many small objects, hardly ever in a circle. Python looks through the youngest of them
-    # for some milliseconds at a time, and through all, which takes long, more rarely than by itself.
-    gc.set_threshold(5_000, 10, 50)
     certificates = settings.certificates()
-    async with assembled(settings, certificates=certificates) as assembly:
-        gc.freeze()  # what there is by now stays, and need not be looked through at all
+    async with (
+        assembled(settings, certificates=certificates) as assembly,
+        running_in_background(collect_when_calm(lambda: assembly.pace.busy), name="garbage"),
+    ):
         await server.serve(
             NAME,
             listen=settings.game_listen,

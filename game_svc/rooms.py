@@ -84,6 +84,7 @@ class Pace:
 
     _LEAST_WEIGHT: Final = 0.02
     _LONGEST_SAMPLE: Final = 0.5
+    _FORGOTTEN_AFTER: Final = 1.0
 
     def __init__(self) -> None:
         self._lag = 0.0  # seconds, a moving average
@@ -96,14 +97,14 @@ class Pace:
     def waited(self, seconds: float) -> None:
         """Take note of how long something that was ready has waited for its turn."""
         now = self.now()
-        weight = max(self._LEAST_WEIGHT, min(now - self._waited_at, 1.0))  # what is a second old is forgotten
+        weight = max(self._LEAST_WEIGHT, min((now - self._waited_at) / self._FORGOTTEN_AFTER, 1.0))
         self._waited_at = now
         self._lag += weight * (min(seconds, self._LONGEST_SAMPLE) - self._lag)
 
     @property
     def busy(self) -> bool:
-        """Whether there is too little time for everything."""
-        return self._lag > self.BUSY
+        """Whether there is too little time for everything. Without news for a second there is enough."""
+        return self._lag > self.BUSY and self.now() < self._waited_at + self._FORGOTTEN_AFTER
 
     @property
     def beat(self) -> float:
