@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
 import pytest_asyncio
+from redis.asyncio import Redis
+from redis.crc import key_slot
 
 from dev.valkey import ValkeyCluster
 from game_svc.redis_link import RedisLink
@@ -113,4 +116,61 @@ async def test_a_server_that_is_killed_takes_its_rooms_along_until_it_is_back_an
     assert len(swiped) == 2 * len(movies)
     assert [event.match.movie_id for event in watching.events if event.WhichOneof("kind") == "match"]
     assert (await ada.game(code)).state == game_pb2.GAME_STATE_PLAYING
+    watching.close()
+
+
+async def order(node: Redis, *words: str | int | bytes) -> Any:
+    return await node.execute_command(*words)  # type: ignore[no-untyped-call]
+
+
+async def move(cluster: ValkeyCluster, slot: int, *, pause: float) -> None:
+    """Give a slot to another server, key by key, as a cluster that grows or shrinks does."""
+    nodes = [Redis(port=server.port) for server in cluster.servers]
+    ids = [(await order(node, "CLUSTER", "MYID")).decode() for node in nodes]
+    kept = [await order(node, "CLUSTER", "COUNTKEYSINSLOT", slot) for node in nodes]
+    here = kept.index(max(kept))
+    there = (here + 1) % len(nodes)
+    await order(nodes[there], "CLUSTER", "SETSLOT", slot, "IMPORTING", ids[here])
+    await order(nodes[here], "CLUSTER", "SETSLOT", slot, "MIGRATING", ids[there])
+    while keys := await order(nodes[here], "CLUSTER", "GETKEYSINSLOT", slot, 1):
+        port = cluster.servers[there].port
+        await order(nodes[here], "MIGRATE", "127.0.0.1", port, "", 0, 5000, "KEYS", *keys)
+        await asyncio.sleep(pause)
+    for node in (nodes[there], *nodes):
+        await order(node, "CLUSTER", "SETSLOT", slot, "NODE", ids[there])
+    for node in nodes:
+        await node.aclose()
+
+
+async def test_a_room_that_moves_to_another_server_loses_no_swipe_and_no_match(
+    cluster: ValkeyCluster, replicas: tuple[Replica, Replica]
+) -> None:
+    ada, grace = Friend("ada", replicas[0].stub), Friend("grace", replicas[1].stub)
+    code = (await ada.create()).code
+    await grace.join(code)
+    movies = range(1, 41)
+    await ada.pick(code, *movies)
+    await ada.start(code)
+    watching = grace.watch(code)
+    await watching.first()
+    taken: dict[tuple[str, int], int] = {}
+    begun = asyncio.Event()
+
+    async def swipe_all(friend: Friend) -> None:
+        for movie_id in movies:
+            taken[friend.name, movie_id] = await swipe_until_taken(friend, code, movie_id)
+            if len(taken) == 20:
+                begun.set()
+
+    async def move_meanwhile() -> None:
+        await begun.wait()
+        await move(cluster, key_slot(f"room:{{{code}}}:log".encode()), pause=0.02)
+
+    async with asyncio.timeout(60):
+        await asyncio.gather(swipe_all(ada), swipe_all(grace), move_meanwhile())
+        await watching.until_seq((await ada.game(code)).seq)
+    kinds = [event.WhichOneof("kind") for event in watching.events]
+    assert {event.seq for event in watching.events if event.HasField("swiped")} == set(taken.values())
+    assert kinds.count("swiped") == 2 * len(movies)
+    assert kinds.count("match") == len(movies)
     watching.close()
