@@ -415,6 +415,8 @@ class Room:
         follows = bool(events) and state.game_id == known.game_id and events[0].seq == known.seq + 1
         if not follows or not all(isinstance(numbered.event, CardSwiped) for numbered in events):
             self._urgent_seq = state.seq
+        if not follows:  # its numbers say nothing about what was told
+            self._told_seq = -1
         if follows and self._ranking.state is known:
             self._ranking.follow((numbered.event for numbered in events), state)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import AsyncIterator
 
+import grpc
 import pytest
 import pytest_asyncio
+from redis.asyncio import Redis
 
 from game_svc.rooms import Pace
 from game_svc.tests.friends import Friend, Playing, Replica, replica, scripted_movies
@@ -42,10 +45,18 @@ async def at_the_table(here: Replica) -> tuple[Friend, Friend, str, Playing, Pla
     return ada, grace, code, *streams
 
 
+async def until_swiped(friend: Friend, code: str, number: int) -> None:
+    """Wait until the log has so many swipes; who asks for the game hurries what has waited into it."""
+    async with asyncio.timeout(10):
+        while sum(player.swipes for player in (await friend.game(code)).players) < number:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
 async def test_a_match_is_told_at_once_and_with_it_all_that_has_waited(here: Replica) -> None:
-    _, _, _, ada, grace = await at_the_table(here)
+    friend, _, code, ada, grace = await at_the_table(here)
     passed, liked, *_ = (card.movie_id for card in ada.dealt)
     first = await ada.swipe(passed, game_pb2.VERDICT_PASS)
+    await until_swiped(friend, code, 1)
     await ada.swipe(liked)
     await grace.swipe(liked)
     for stream in (ada, grace):
@@ -55,6 +66,20 @@ async def test_a_match_is_told_at_once_and_with_it_all_that_has_waited(here: Rep
         assert sum(event.HasField("swiped") for event in stream.events) == 3
         assert sum(bool(message.events) for message in stream.messages) == 1, "it came with the match"
     assert (await ada.ack(first)).seq
+
+
+async def test_that_the_log_is_lost_is_told_at_once(here: Replica, redis_url: str) -> None:
+    friend, _, code, ada, grace = await at_the_table(here)
+    await ada.swipe(ada.dealt[0].movie_id, game_pb2.VERDICT_PASS)
+    await until_swiped(friend, code, 1)
+    async with Redis.from_url(redis_url) as operator:
+        await operator.delete(f"room:{{{code}}}:log", f"room:{{{code}}}:head", f"room:{{{code}}}:state")
+    with pytest.raises(grpc.aio.AioRpcError):
+        await friend.game(code)
+    for stream in (ada, grace):
+        await stream.until(lambda stream=stream: stream.messages[-1].HasField("reconnect"))  # type: ignore[misc]
+        assert stream.messages[-1].reconnect.cause == game_pb2.Reconnect.CAUSE_LOG_LOST
+        assert not any(message.HasField("heartbeat") for message in stream.messages), "it waited for one"
 
 
 async def test_who_has_swiped_all_their_cards_is_answered_and_dealt_more(here: Replica) -> None:
