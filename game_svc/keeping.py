@@ -23,6 +23,9 @@ REST: Final = 9.0
 
 LONGEST_REST_SECONDS: Final = 1.0
 
+MOST_DUE: Final = 1_000
+"""How many rooms wait at most; those that have waited longest are left out until their next snapshot."""
+
 _log = structlog.get_logger("game_svc.keeping")
 
 
@@ -37,6 +40,8 @@ class Keeping:
     def keep(self, code: str, state: State) -> None:
         """Keep a room's state, in its turn; a newer one takes its place."""
         self._due[code] = state
+        if len(self._due) > MOST_DUE:
+            del self._due[next(iter(self._due))]
         if self._keeping is None:
             # Detached: it outlives the call that brought the room so far.
             self._keeping = start_detached(self._keep_all(), name="snapshots of rooms")
