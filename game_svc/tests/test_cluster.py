@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -18,6 +18,7 @@ from game_svc.tests.test_outages import swipe_until_taken
 from popcorn.game.v1 import game_pb2
 
 ROOMS = 6
+MOVIES = range(1, 41)
 
 
 @pytest.fixture(scope="module")
@@ -80,43 +81,63 @@ async def test_rooms_lie_on_all_servers_and_replicas_hear_of_each_others_swipes(
     assert len(homes) > 1, f"{ROOMS} rooms on one of three servers: that is one chance in 243"
 
 
-async def test_a_server_that_is_killed_takes_its_rooms_along_until_it_is_back_and_no_swipe(
-    cluster: ValkeyCluster, replicas: tuple[Replica, Replica]
+async def like_everything_while(
+    replicas: tuple[Replica, Replica], happens: Callable[[str], Awaitable[None]]
 ) -> None:
+    """Two friends like the same films while something happens to their room's server: nothing is lost.
+
+    Args:
+        replicas: Where each of them is.
+        happens: Called with the room's code in the middle of it.
+    """
     ada, grace = Friend("ada", replicas[0].stub), Friend("grace", replicas[1].stub)
     code = (await ada.create()).code
     await grace.join(code)
-    movies = range(1, 41)
-    await ada.pick(code, *movies)
+    await ada.pick(code, *MOVIES)
     await ada.start(code)
-    link = RedisLink(cluster.url)
-    await link.ping()
-    home = link.home_of(f"room:{{{code}}}")
-    server = next(one for one in cluster.servers if home.endswith(f":{one.port}"))
     watching = grace.watch(code)
     await watching.first()
     taken: dict[tuple[str, int], int] = {}
+    in_the_middle = asyncio.Event()
 
-    async def swipe_all(friend: Friend) -> None:
-        for movie_id in movies:
+    async def like_all(friend: Friend) -> None:
+        for movie_id in MOVIES:
             taken[friend.name, movie_id] = await swipe_until_taken(friend, code, movie_id)
+            if len(taken) == len(MOVIES) // 2:
+                in_the_middle.set()
 
-    async def kill_once() -> None:
-        await asyncio.sleep(0.05)
+    async def disturb() -> None:
+        await in_the_middle.wait()
+        await happens(code)
+
+    async with asyncio.timeout(60):
+        await asyncio.gather(like_all(ada), like_all(grace), disturb())
+        await watching.until_seq((await ada.game(code)).seq)
+    kinds = [event.WhichOneof("kind") for event in watching.events]
+    assert {event.seq for event in watching.events if event.HasField("swiped")} == set(taken.values())
+    assert kinds.count("swiped") == 2 * len(MOVIES)
+    assert kinds.count("match") == len(MOVIES)
+    assert (await ada.game(code)).state == game_pb2.GAME_STATE_PLAYING
+    watching.close()
+
+
+async def test_a_server_that_is_killed_takes_its_rooms_along_until_it_is_back_and_no_swipe(
+    cluster: ValkeyCluster, replicas: tuple[Replica, Replica]
+) -> None:
+    link = RedisLink(cluster.url)
+    await link.ping()
+
+    async def kill_once(code: str) -> None:
+        home = link.home_of(f"room:{{{code}}}")
+        server = next(one for one in cluster.servers if home.endswith(f":{one.port}"))
         await asyncio.to_thread(server.kill)
         await link.ping()  # the others serve their rooms
         await asyncio.to_thread(server.start)
 
-    async with asyncio.timeout(60):
-        await asyncio.gather(swipe_all(ada), swipe_all(grace), kill_once())
-        await watching.until_seq((await ada.game(code)).seq)
-    await link.close()
-    swiped = [event for event in watching.events if event.WhichOneof("kind") == "swiped"]
-    assert {event.seq for event in swiped} == set(taken.values())
-    assert len(swiped) == 2 * len(movies)
-    assert [event.match.movie_id for event in watching.events if event.WhichOneof("kind") == "match"]
-    assert (await ada.game(code)).state == game_pb2.GAME_STATE_PLAYING
-    watching.close()
+    try:
+        await like_everything_while(replicas, kill_once)
+    finally:
+        await link.close()
 
 
 async def order(node: Redis, *words: str | int | bytes) -> Any:
@@ -145,32 +166,7 @@ async def move(cluster: ValkeyCluster, slot: int, *, pause: float) -> None:
 async def test_a_room_that_moves_to_another_server_loses_no_swipe_and_no_match(
     cluster: ValkeyCluster, replicas: tuple[Replica, Replica]
 ) -> None:
-    ada, grace = Friend("ada", replicas[0].stub), Friend("grace", replicas[1].stub)
-    code = (await ada.create()).code
-    await grace.join(code)
-    movies = range(1, 41)
-    await ada.pick(code, *movies)
-    await ada.start(code)
-    watching = grace.watch(code)
-    await watching.first()
-    taken: dict[tuple[str, int], int] = {}
-    begun = asyncio.Event()
+    async def move_once(code: str) -> None:
+        await move(cluster, key_slot(f"room:{{{code}}}".encode()), pause=0.02)
 
-    async def swipe_all(friend: Friend) -> None:
-        for movie_id in movies:
-            taken[friend.name, movie_id] = await swipe_until_taken(friend, code, movie_id)
-            if len(taken) == 20:
-                begun.set()
-
-    async def move_meanwhile() -> None:
-        await begun.wait()
-        await move(cluster, key_slot(f"room:{{{code}}}:log".encode()), pause=0.02)
-
-    async with asyncio.timeout(60):
-        await asyncio.gather(swipe_all(ada), swipe_all(grace), move_meanwhile())
-        await watching.until_seq((await ada.game(code)).seq)
-    kinds = [event.WhichOneof("kind") for event in watching.events]
-    assert {event.seq for event in watching.events if event.HasField("swiped")} == set(taken.values())
-    assert kinds.count("swiped") == 2 * len(movies)
-    assert kinds.count("match") == len(movies)
-    watching.close()
+    await like_everything_while(replicas, move_once)
