@@ -72,12 +72,12 @@ class Ranking:
         self._start_over()
 
     def follow(self, events: Iterable[Event], state: State) -> None:
-        """Go on to the state after some more events. A swipe moves one card, what else happens all."""
+        """Go on to the state after some more events. A swipe moves one card, a match none."""
         swiped = []
         for event in events:
             if isinstance(event, CardSwiped):
                 swiped.append(event.movie_id)
-            elif not isinstance(event, MatchFound):  # which moves no card
+            elif not isinstance(event, MatchFound):  # whatever else may move all
                 self._begin(state)
                 return
         self.state = state

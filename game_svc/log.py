@@ -250,12 +250,8 @@ class RoomLogs:
                 *(to_entry(event, at) for event in events),
             ],
         )
-        if first is None and not on_disk:
-            answer = await self._redis.run(append.script, append.keys, append.arguments)
-        else:
-            calls = [append] if first is None else [first, append]
-            answer = await self._redis.run_in_turn(calls, on_disk=on_disk)
-        found, seq, appended = answer
+        calls = [append] if first is None else [first, append]
+        found, seq, appended = await self._redis.run_in_turn(calls, on_disk=on_disk)
         return bool(appended), Head(_text(found), int(seq))
 
     async def head(self, code: str) -> Head:

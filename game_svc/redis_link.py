@@ -131,7 +131,7 @@ class RedisLink:
         self._ready = self._cluster is None
         self._connecting: asyncio.Lock = asyncio.Lock()
         self._has_file = True
-        self.busy: Callable[[], bool] = lambda: False
+        self.busy: Callable[[], bool] = _never
         """Tells whether questions rather wait a little for others to share an exchange with."""
         self.failures = 0
         """How many questions were not answered in time, since the start."""
@@ -184,13 +184,16 @@ class RedisLink:
         Those that one server runs travel together.
 
         Args:
-            calls: What to run; each may be about keys of another slot.
+            calls: What to run, one at least; each may be about keys of another slot.
             on_disk: Whether to return only when all they wrote is on disk. Others' questions do not wait for
                 that, except those that do the same.
         """
+        last = calls[-1]
+        if len(calls) == 1 and not on_disk:
+            return await self.run(last.script, last.keys, last.arguments)
         if not self._ready:
             await self._connect()
-        home = self.home_of(calls[-1].keys[0])
+        home = self.home_of(last.keys[0])
         together = [call for call in calls if self.home_of(call.keys[0]) == home]
         for call in calls:
             if call not in together:
@@ -211,6 +214,8 @@ class RedisLink:
         Args:
             key: A key that may be overwritten.
         """
+        if not self._has_file:
+            return
         if not self._ready:
             await self._connect()
         fence = ("SET", key, "1", "EX", round(_FENCE_LIFE.total_seconds()))
@@ -294,10 +299,10 @@ class RedisLink:
         assert self._cluster is not None, "one server has no nodes"
         return self._cluster.nodes_manager.get_node_from_slot(key_slot(key.encode()))
 
-    def _lane(self, key: str, *, waits: bool = False) -> _Lane:
-        return self._lane_of(self.home_of(key), waits=waits)
+    def _lane(self, key: str) -> _Lane:
+        return self._lane_of(self.home_of(key), waits=False)
 
-    def _lane_of(self, home: str, *, waits: bool = False) -> _Lane:
+    def _lane_of(self, home: str, *, waits: bool) -> _Lane:
         """Return the lane to a server; questions that wait for its disk have one of their own."""
         lane = self._lanes.get((home, waits))
         if lane is None:
