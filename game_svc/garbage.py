@@ -15,6 +15,9 @@ from typing import Final
 
 LOOK_SECONDS: Final = 1.0
 
+CALM_LOOKS: Final = 5
+"""After how many looks in a row without haste the replica has time: a busy evening has its quiet seconds."""
+
 SOME: Final = 20_000
 """How many new objects are looked through while the replica has time."""
 
@@ -39,10 +42,12 @@ async def collect_when_calm(busy: Callable[[], bool], *, now: Callable[[], float
     gc.disable()
     try:
         looked_through_all = now()
+        calm = 0
         while True:
             await asyncio.sleep(LOOK_SECONDS)
+            calm = 0 if busy() else calm + 1
             all_due = now() - looked_through_all >= ALL_SECONDS
-            generation = due(gc.get_count()[0], busy=busy(), all_due=all_due)
+            generation = due(gc.get_count()[0], busy=calm < CALM_LOOKS, all_due=all_due)
             if generation is not None:
                 gc.collect(generation)
             if generation == _ALL:

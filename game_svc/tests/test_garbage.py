@@ -10,7 +10,7 @@ import weakref
 import pytest
 
 from game_svc import garbage
-from game_svc.garbage import ALL_SECONDS, MOST, SOME, collect_when_calm, due
+from game_svc.garbage import ALL_SECONDS, CALM_LOOKS, MOST, SOME, collect_when_calm, due
 from mesh.background import running_in_background
 
 
@@ -64,6 +64,25 @@ async def test_circles_are_found_in_a_calm_moment_and_not_before() -> None:
         assert len(kept) == 2 * SOME
     assert gc.isenabled()
     assert not gc.get_freeze_count()
+
+
+async def test_a_quiet_moment_of_a_busy_evening_is_no_calm_one() -> None:
+    asked = itertools.count(1)
+    enough = asyncio.Event()
+
+    def is_busy() -> bool:
+        look = next(asked)
+        if look > 5 * CALM_LOOKS:
+            enough.set()
+        return look % CALM_LOOKS == 0
+
+    async with running_in_background(collect_when_calm(is_busy), name="garbage"), asyncio.timeout(10):
+        await asyncio.sleep(0)  # it begins with a look at everything
+        lost = weakref.ref(Circle())
+        kept: list[list[int]] = [[] for _ in range(2 * SOME)]
+        await enough.wait()
+        assert lost() is not None
+        assert len(kept) == 2 * SOME
 
 
 async def test_all_is_looked_through_every_hour() -> None:
