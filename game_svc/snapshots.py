@@ -6,13 +6,15 @@ aside.
 
 JSON: a dataclass is the list of its fields, in their order; a mapping a list of keys and one of values.
 Verdicts, most of what there is, stand apart, each once and column by column, and are referred to by their
-place: several parts of a state share them.
+place: several parts of a state share them. The whole is compressed: Redis writes it to its disk, keeps it in
+memory, and writes all of that anew when its append-only file has grown.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime, timedelta
@@ -23,8 +25,13 @@ from typing import Any, Final, Union, get_args, get_origin, get_type_hints
 
 from game_svc.state import State, Swipe
 
-MEANING: Final = 1
-"""To be raised when a field of the state means something else than before, under the same name and type."""
+MEANING: Final = 2
+"""To be raised when a field of the state means something else than before, under the same name and type, or
+is written in another way."""
+
+_QUICKEST: Final = 1
+# Level of zlib: a quarter of the size, for a quarter of the time the snapshot takes. Level 6 takes another
+# tenth off and takes twice as long.
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
@@ -57,7 +64,8 @@ def to_snapshot(state: State) -> bytes:
     """Return a state as bytes."""
     pool = _Pool()
     value = _writer(State)(state, pool)
-    return json.dumps([pool.columns(), value], separators=(",", ":"), ensure_ascii=False).encode()
+    text = json.dumps([pool.columns(), value], separators=(",", ":"), ensure_ascii=False)
+    return zlib.compress(text.encode(), _QUICKEST)
 
 
 def from_snapshot(snapshot: bytes) -> State:
@@ -67,14 +75,14 @@ def from_snapshot(snapshot: bytes) -> State:
         ValueError: They are not a snapshot of this `SCHEMA`.
     """
     try:
-        columns, value = json.loads(snapshot)
+        columns, value = json.loads(zlib.decompress(snapshot))
         hints = get_type_hints(Swipe)
         for place, column in enumerate(fields(Swipe)):
             read = _reader(hints[column.name])
             if read is not _as_it_is:
                 columns[place] = [read(one, []) for one in columns[place]]
         state: State = _reader(State)(value, list(map(Swipe, *columns)))
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+    except (zlib.error, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
         raise ValueError("not a snapshot of a room's state") from error
     return state
 
