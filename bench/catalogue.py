@@ -16,9 +16,8 @@ from dev.tmdb.catalogue import Catalogue, Film, Text
 KEY: Final = "rooms"
 
 
-def film(step: int) -> Film:
-    """Return one film of the catalogue, by its place from the worst to the best."""
-    number = step + 1
+def film(number: int) -> Film:
+    """Return one film of the catalogues, by its id."""
     return Film(
         id=number,
         imdb_id=None,
@@ -29,7 +28,7 @@ def film(step: int) -> Film:
         genres=(),
         countries=(),
         spoken=(),
-        vote_average=catalogue_rating(step),
+        vote_average=catalogue_rating(number),
         vote_count=1_000,
         popularity=1.0,
         directors=(),
@@ -45,14 +44,15 @@ def film(step: int) -> Film:
 
 
 class Served:
-    """The catalogue behind the stand-in for TMDB, in a thread of this process; `with`."""
+    """Catalogues behind the stand-in for TMDB, in a thread of this process; `with`."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, worlds: int = 1) -> None:
         """Find a port; nothing is served yet."""
+        films = [film(number) for number in range(1, worlds * STEPS + 1)]
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._server = uvicorn.Server(
             uvicorn.Config(
-                create_app(Catalogue([film(step) for step in range(STEPS)], []), keys=[KEY]),
+                create_app(Catalogue(films, []), keys=[KEY]),
                 log_level="warning",
                 access_log=False,
             )

@@ -15,7 +15,7 @@ LEFT: Final = 52
 TOP: Final = 86
 SWIPES: Final = 60
 
-COLOURS: Final = ("#c2185b", "#1f77b4", "#7f7f7f", "#bdbdbd")
+COLOURS: Final = ("#c2185b", "#e8871e", "#1f77b4", "#7f7f7f", "#bdbdbd")
 INK: Final = "#333333"
 FAINT: Final = "#e4e4e4"
 
@@ -27,6 +27,8 @@ class Curve:
     name: str
     counts: Sequence[int]
     """Swipes to the first match, one number a room."""
+    played: Sequence[int] = ()
+    """The same of those rooms that were played through the API."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +38,6 @@ class Panel:
     title: str
     curves: Sequence[Curve]
     """At most as many as there are colours; the same names in each panel."""
-    played: Sequence[int] = ()
-    """What the first curve's rooms took when they were played through the API."""
 
 
 def drawn(panels: Sequence[Panel]) -> str:
@@ -72,9 +72,10 @@ def _panel(panel: Panel, left: int) -> list[str]:
     ]
     for curve, colour in reversed(list(zip(panel.curves, COLOURS, strict=False))):
         parts.append(_steps(curve.counts, left, colour))
-    for swipes, share in _shares(panel.played):
-        at = f'cx="{_x(left, swipes):.1f}" cy="{_y(share):.1f}"'
-        parts.append(f'<circle {at} r="2.6" fill="white" stroke="{COLOURS[0]}"/>')
+    for curve, colour in zip(panel.curves, COLOURS, strict=False):
+        for swipes, share in _shares(curve.played):
+            at = f'cx="{_x(left, swipes):.1f}" cy="{_y(share):.1f}"'
+            parts.append(f'<circle {at} r="2.6" fill="white" stroke="{colour}"/>')
     parts.append(_text(left + WIDTH, bottom + 40, "median (90 %)", anchor="end", size=11))
     for row, (curve, colour) in enumerate(zip(panel.curves, COLOURS, strict=False)):
         y = bottom + 58 + 18 * row

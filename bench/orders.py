@@ -17,7 +17,8 @@ from bench.tastes import Room, chance_of_like, place, popularity_of
 from game_svc.deck import next_cards
 from game_svc.events import DeckSource, Film, Numbered, Settings, Verdict
 from game_svc.rules import Command, GiveVerdict, Join, Open, Start, decide
-from game_svc.state import EMPTY, fold
+from game_svc.state import EMPTY, Tally, fold
+from game_svc.taste import NOTHING, Known, appeals
 
 _NORMAL: Final = NormalDist()
 _WHEN: Final = datetime(2026, 11, 20, 20, 15, tzinfo=UTC)
@@ -36,14 +37,14 @@ class Dealer(Protocol):
 class Ours:
     """The rules and the deck of game_svc."""
 
-    def __init__(self, films: Sequence[Film], players: int) -> None:
+    def __init__(self, films: Sequence[Film], players: int, known: Known = NOTHING) -> None:
         self._films = {film.movie_id: number for number, film in enumerate(films)}
         self._ids = [film.movie_id for film in films]
         self._state = EMPTY
         self._do(Open("game", "ROOM", "0", "0", "", Settings(deck_sources=(DeckSource.TRENDING,))))
         for player in range(1, players):
             self._do(Join(str(player), str(player)))
-        self._do(Start("0", {DeckSource.TRENDING: films}))
+        self._do(Start("0", {DeckSource.TRENDING: films}, appeals=appeals(films, known)))
 
     def next_film(self, player: int) -> int:
         """Return the first card of their deck."""
@@ -94,12 +95,21 @@ def best_rated(room: Room, _rng: random.Random) -> Dealer:
 
 
 def ours(room: Room, _rng: random.Random) -> Dealer:
-    """The order of game_svc."""
+    """The order of game_svc on the first evening: nobody has swiped the films before."""
     return Ours(public(room), len(room.likes))
+
+
+def ours_later(room: Room, _rng: random.Random) -> Dealer:
+    """The order of game_svc once the room's others have swiped all of its films, in games that are over."""
+    films = public(room)
+    verdicts = [Tally(len(answers), sum(answers)) for answers in zip(*room.others, strict=True)]
+    counted = {film.movie_id: tally for film, tally in zip(films, verdicts, strict=True)}
+    return Ours(films, len(room.likes), Known(films=counted))
 
 
 ORDERS: Final[Mapping[str, Callable[[Room, random.Random], Dealer]]] = {
     "ours": ours,
+    "ours, on a later evening": ours_later,
     "best rated first": best_rated,
     "one shuffle for all": one_shuffle,
     "own shuffle": own_shuffle,
@@ -108,11 +118,12 @@ ORDERS: Final[Mapping[str, Callable[[Room, random.Random], Dealer]]] = {
 STEPS: Final = 1_000
 
 
-def public(room: Room) -> list[Film]:
-    """Return a room's films as the world knows them: ids of a catalogue, and ratings from 0 to 10.
+def public(room: Room, *, world: int = 0) -> list[Film]:
+    """Return a room's films as a world knows them: ids of its catalogue, and ratings from 0 to 10.
 
-    The catalogue has `STEPS` films, rated as a room's films are drawn; each film of a room is the one of the
-    catalogue that is rated next to it. So rooms share films, as they do in life.
+    A catalogue has `STEPS` films, rated as a room's films are drawn; each film of a room is the one of the
+    catalogue that is rated next to it. So rooms share films, as they do in life. But how popular those are is
+    drawn for each room: what one teaches is true in a world of its own only.
     """
     taken: dict[int, int] = {}
     lowest_left = STEPS
@@ -121,12 +132,13 @@ def public(room: Room) -> list[Film]:
         step = int(STEPS * _NORMAL.cdf(room.ratings[film]))
         # Each film gets a step of its own, and those that are rated worse still find one below.
         lowest_left = taken[film] = max(min(step, lowest_left - 1), worse)
-    return [Film(taken[film] + 1, catalogue_rating(taken[film])) for film in range(len(room.ratings))]
+    ids = (world * STEPS + taken[film] + 1 for film in range(len(room.ratings)))
+    return [Film(movie_id, catalogue_rating(movie_id)) for movie_id in ids]
 
 
-def catalogue_rating(step: int) -> float:
-    """Return the rating of a film of the catalogue, 0 to 10, by its place from the worst to the best."""
-    return round(6.5 + 0.8 * _NORMAL.inv_cdf((step + 0.5) / STEPS), 3)
+def catalogue_rating(movie_id: int) -> float:
+    """Return the rating of a film, 0 to 10: in each catalogue they stand from the worst to the best."""
+    return round(6.5 + 0.8 * _NORMAL.inv_cdf(((movie_id - 1) % STEPS + 0.5) / STEPS), 3)
 
 
 def in_turns(room: Room, dealer: Dealer) -> int:

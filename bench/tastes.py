@@ -34,6 +34,8 @@ class Room:
     """What the public gave each film: mean 0, deviation 1."""
     tastes: tuple[tuple[float, ...], ...]
     """Where each person lies. Nothing that deals cards may look at it."""
+    others: tuple[tuple[bool, ...], ...] = ()
+    """What each of some other people answers, who swipe the same films on earlier evenings: as `likes`."""
 
     @property
     def has_match(self) -> bool:
@@ -57,20 +59,24 @@ def place(rng: random.Random) -> tuple[float, ...]:
     return tuple(rng.gauss(0, 1) for _ in range(DIMENSIONS))
 
 
-def room(seed: int, *, players: int, films: int = FILMS) -> Room:
-    """Return a room, the same for the same seed."""
+def room(seed: int, *, players: int, others: int = 0, films: int = FILMS) -> Room:
+    """Return a room, the same for the same seed; the others, who are not in it, change nothing in it."""
     rng = random.Random(f"room {seed} of {players} with {films}")
     ratings = tuple(rng.gauss(0, 1) for _ in range(films))
     shown = [(popularity_of(rating, rng.gauss(0, 1)), place(rng)) for rating in ratings]
+
+    def answers(tastes: tuple[tuple[float, ...], ...]) -> tuple[tuple[bool, ...], ...]:
+        return tuple(
+            tuple(rng.random() < chance_of_like(popularity, taste, where) for popularity, where in shown)
+            for taste in tastes
+        )
+
     tastes = tuple(place(rng) for _ in range(players))
-    likes = tuple(
-        tuple(rng.random() < chance_of_like(popularity, taste, where) for popularity, where in shown)
-        for taste in tastes
-    )
-    return Room(likes, ratings, tastes)
+    likes = answers(tastes)
+    return Room(likes, ratings, tastes, answers(tuple(place(rng) for _ in range(others))))
 
 
-def rooms_with_a_match(number: int, *, players: int, seed: int) -> list[Room]:
+def rooms_with_a_match(number: int, *, players: int, seed: int, others: int = 0) -> list[Room]:
     """Return the first rooms from a seed on in which there is something to be found."""
-    drawn = (room(one, players=players) for one in count(seed))
+    drawn = (room(one, players=players, others=others) for one in count(seed))
     return list(islice((one for one in drawn if one.has_match), number))
