@@ -19,6 +19,9 @@ LARGEST_DECK = 500
 PICKS_EACH = 100
 """How many films one player may pick."""
 
+SWIPES_EACH = 5_000
+"""How many verdicts one player may give in a game, those taken back included: a log has to end somewhere."""
+
 
 class Verdict(StrEnum):
     """What a player thinks of a film."""

@@ -170,6 +170,16 @@ class TooManyPicks(GameRefusal):
     sentence = "You have picked {most} films, which is all one may."
 
 
+class TooManySwipes(GameRefusal):
+    """A player has swiped and taken back without end; a room's log has to end somewhere."""
+
+    status = "RESOURCE_EXHAUSTED"
+    reason = "TOO_MANY_SWIPES"
+    sentence = (
+        "You have swiped {most} times in this game, those you took back among them, which is all one may."
+    )
+
+
 class NotInDeck(GameRefusal):
     """The deck has no such card."""
 

@@ -18,6 +18,7 @@ from typing import Any, Final
 from game_svc.events import (
     PICKS_EACH,
     SEATS,
+    SWIPES_EACH,
     AfterMatch,
     CardsRanOut,
     CardSwiped,
@@ -64,6 +65,7 @@ from game_svc.refusals import (
     RoomLocked,
     SwipeIdReused,
     TooManyPicks,
+    TooManySwipes,
 )
 from game_svc.refusals import GameEnded as GameIsOver
 from game_svc.refusals import GameStarted as GameHasStarted
@@ -486,6 +488,8 @@ def _give_verdict(state: State, player: Player, command: GiveVerdict) -> tuple[E
         raise NotInDeck(movie_id=str(movie_id))
     if movie_id in player.swipes:
         raise AlreadySwiped(movie_id=str(movie_id))
+    if len(player.swipe_ids) >= SWIPES_EACH:
+        raise TooManySwipes(most=str(SWIPES_EACH))
     swipes = len(player.swipes) + 1
     swiped = CardSwiped(player.player_id, movie_id, command.verdict, command.swipe_id, swipes)
     # Only this film's likes can have grown: the others' matches stand as they did.

@@ -181,6 +181,44 @@ async def test_the_host_hands_the_room_over(here: Replica) -> None:
     assert [player.host for player in (await ada.game(code)).players] == [True, False]
 
 
+async def test_a_guest_to_whom_the_room_falls_is_a_host_like_any_other(here: Replica) -> None:
+    ada, linus = friends(here, "Ada", "Linus")
+    grace = Friend("Grace", here.stub, guest=True)
+    code = (await ada.create()).code
+    for guest in (grace, linus):
+        await guest.join(code)
+    await ada.leave(code)
+    assert (await refused(linus, "StartGame", code=code))[1] == "NOT_HOST"
+    await ask(grace, "LockGame", code=code, locked=True)
+    await ask(
+        grace, "UpdateGame", code=code, game=game_pb2.Game(name="Saturday"), update_mask={"paths": ["name"]}
+    )
+    await grace.pick(code, 1, 2)
+    await grace.start(code)
+    for friend in (grace, linus):
+        for movie_id in (1, 2):
+            await friend.swipe(code, movie_id, game_pb2.VERDICT_PASS)
+    await ask(grace, "StartRunOff", code=code)
+    for friend in (grace, linus):
+        for movie_id in (1, 2):
+            await friend.swipe(code, movie_id, game_pb2.VERDICT_PASS)
+    assert (await ask(grace, "DrawWinner", code=code)).winner.movie_id in (1, 2)
+
+
+async def test_a_guest_hands_a_room_over_takes_somebody_out_and_ends_it(here: Replica) -> None:
+    ada, linus = friends(here, "Ada", "Linus")
+    grace = Friend("Grace", here.stub, guest=True)
+    code = (await ada.create()).code
+    for friend in (grace, linus):
+        await friend.join(code)
+    await ask(ada, "TransferHost", code=code, player_id="p2")
+    await ask(grace, "RemovePlayer", code=code, player_id="p3")
+    await ask(grace, "TransferHost", code=code, player_id="p1")
+    await ask(ada, "TransferHost", code=code, player_id="p2")
+    game = (await ask(grace, "EndGame", code=code)).game
+    assert game.state == game_pb2.GAME_STATE_ENDED
+
+
 async def test_five_wrong_codes_a_minute_and_no_more(here: Replica) -> None:
     ada, grace = friends(here, "Ada", "Grace")
     code = (await ada.create()).code

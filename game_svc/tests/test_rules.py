@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from game_svc import rules
 from game_svc.events import (
     SEATS,
     AfterMatch,
@@ -26,8 +27,15 @@ from game_svc.events import (
     SwipingStarted,
     Verdict,
 )
-from game_svc.refusals import GameStarted, NotEnoughPlayers, NotHost, RoomFull, SwipeIdReused
-from game_svc.rules import AddPick, Command, Erase, GiveVerdict, Join, Leave, Open, Start, decide
+from game_svc.refusals import (
+    GameStarted,
+    NotEnoughPlayers,
+    NotHost,
+    RoomFull,
+    SwipeIdReused,
+    TooManySwipes,
+)
+from game_svc.rules import AddPick, Command, Erase, GiveVerdict, Join, Leave, Open, Start, Undo, decide
 from game_svc.state import EMPTY, State, fold
 
 NOW = datetime(2026, 11, 20, 20, 15, tzinfo=UTC)
@@ -173,3 +181,15 @@ def test_a_swipe_id_stands_for_one_swipe() -> None:
     assert decide(state, like("ada", 1)) == ()
     with pytest.raises(SwipeIdReused):
         decide(state, replace(like("ada", 1), verdict=Verdict.PASS))
+
+
+def test_whoever_swipes_and_takes_back_without_end_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "SWIPES_EACH", 3)
+    state = playing("ada", "grace")
+    for number in range(3):
+        state, _ = after(state, GiveVerdict("ada", f"swipe-{number}", 1, Verdict.PASS))
+        state, _ = after(state, Undo("ada", movie_id=1))
+    with pytest.raises(TooManySwipes):
+        decide(state, GiveVerdict("ada", "one more", 1, Verdict.PASS))
+    assert decide(state, GiveVerdict("ada", "swipe-0", 1, Verdict.PASS)) == (), "a repeated one is answered"
+    assert decide(state, like("grace", 1)), "the others go on"

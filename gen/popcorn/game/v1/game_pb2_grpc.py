@@ -205,8 +205,8 @@ class GameServiceServicer:
 
     def LeaveGame(self, request, context):
         """Leaves the room, at any time. The matches are looked at again without the one who left (a single player left over
-        keeps those that stood); if the host leaves, whoever has been there longest becomes host. The last to leave ends
-        the game. Who left may come back with JoinGame, and their swipes count again.
+        keeps those that stood); if the host leaves, whoever has been there longest becomes host, guests too. The last to
+        leave ends the game. Who left may come back with JoinGame, and their swipes count again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -222,7 +222,7 @@ class GameServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def TransferHost(self, request, context):
-        """Makes somebody else in the room its host. Host only. NOT_FOUND (PLAYER_NOT_FOUND) unless they are there.
+        """Makes somebody else in the room its host, who may be a guest. Host only. NOT_FOUND (PLAYER_NOT_FOUND) unless they are there.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -316,6 +316,7 @@ class GameServiceServicer:
         """The caller's verdict on a film of the deck. `swipe_id` makes a retry harmless: same id, same answer, one effect. An
         acknowledged swipe is not lost. FAILED_PRECONDITION: GAME_NOT_STARTED, GAME_ENDED, NOT_IN_DECK. ALREADY_EXISTS:
         ALREADY_SWIPED (another swipe id was there first; undo it), SWIPE_ID_REUSED (the id stands for another swipe).
+        RESOURCE_EXHAUSTED (TOO_MANY_SWIPES) when the caller has swiped 5,000 times in this game, undone ones included.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -67,8 +67,8 @@ class GameServiceStub:
     """
     LeaveGame: _grpc.UnaryUnaryMultiCallable[_game_pb2.LeaveGameRequest, _game_pb2.LeaveGameResponse]
     """Leaves the room, at any time. The matches are looked at again without the one who left (a single player left over
-    keeps those that stood); if the host leaves, whoever has been there longest becomes host. The last to leave ends
-    the game. Who left may come back with JoinGame, and their swipes count again.
+    keeps those that stood); if the host leaves, whoever has been there longest becomes host, guests too. The last to
+    leave ends the game. Who left may come back with JoinGame, and their swipes count again.
     """
     RemovePlayer: _grpc.UnaryUnaryMultiCallable[_game_pb2.RemovePlayerRequest, _game_pb2.RemovePlayerResponse]
     """Takes somebody out of the room, and keeps them out; who has left already is kept out, too. The matches are looked at
@@ -76,7 +76,7 @@ class GameServiceStub:
     for the host's own.
     """
     TransferHost: _grpc.UnaryUnaryMultiCallable[_game_pb2.TransferHostRequest, _game_pb2.TransferHostResponse]
-    """Makes somebody else in the room its host. Host only. NOT_FOUND (PLAYER_NOT_FOUND) unless they are there."""
+    """Makes somebody else in the room its host, who may be a guest. Host only. NOT_FOUND (PLAYER_NOT_FOUND) unless they are there."""
     LockGame: _grpc.UnaryUnaryMultiCallable[_game_pb2.LockGameRequest, _game_pb2.LockGameResponse]
     """Closes the door to strangers, or opens it again. Who was in the room before may come back. Host only."""
     AddPick: _grpc.UnaryUnaryMultiCallable[_game_pb2.AddPickRequest, _game_pb2.AddPickResponse]
@@ -116,6 +116,7 @@ class GameServiceStub:
     """The caller's verdict on a film of the deck. `swipe_id` makes a retry harmless: same id, same answer, one effect. An
     acknowledged swipe is not lost. FAILED_PRECONDITION: GAME_NOT_STARTED, GAME_ENDED, NOT_IN_DECK. ALREADY_EXISTS:
     ALREADY_SWIPED (another swipe id was there first; undo it), SWIPE_ID_REUSED (the id stands for another swipe).
+    RESOURCE_EXHAUSTED (TOO_MANY_SWIPES) when the caller has swiped 5,000 times in this game, undone ones included.
     """
     UndoSwipe: _grpc.UnaryUnaryMultiCallable[_game_pb2.UndoSwipeRequest, _game_pb2.UndoSwipeResponse]
     """Takes the caller's verdict on a film back: the card comes again. If the film was a match that needs this like, the match
@@ -182,8 +183,8 @@ class GameServiceAsyncStub(GameServiceStub):
     """
     LeaveGame: _aio.UnaryUnaryMultiCallable[_game_pb2.LeaveGameRequest, _game_pb2.LeaveGameResponse]  # type: ignore[assignment]
     """Leaves the room, at any time. The matches are looked at again without the one who left (a single player left over
-    keeps those that stood); if the host leaves, whoever has been there longest becomes host. The last to leave ends
-    the game. Who left may come back with JoinGame, and their swipes count again.
+    keeps those that stood); if the host leaves, whoever has been there longest becomes host, guests too. The last to
+    leave ends the game. Who left may come back with JoinGame, and their swipes count again.
     """
     RemovePlayer: _aio.UnaryUnaryMultiCallable[_game_pb2.RemovePlayerRequest, _game_pb2.RemovePlayerResponse]  # type: ignore[assignment]
     """Takes somebody out of the room, and keeps them out; who has left already is kept out, too. The matches are looked at
@@ -191,7 +192,7 @@ class GameServiceAsyncStub(GameServiceStub):
     for the host's own.
     """
     TransferHost: _aio.UnaryUnaryMultiCallable[_game_pb2.TransferHostRequest, _game_pb2.TransferHostResponse]  # type: ignore[assignment]
-    """Makes somebody else in the room its host. Host only. NOT_FOUND (PLAYER_NOT_FOUND) unless they are there."""
+    """Makes somebody else in the room its host, who may be a guest. Host only. NOT_FOUND (PLAYER_NOT_FOUND) unless they are there."""
     LockGame: _aio.UnaryUnaryMultiCallable[_game_pb2.LockGameRequest, _game_pb2.LockGameResponse]  # type: ignore[assignment]
     """Closes the door to strangers, or opens it again. Who was in the room before may come back. Host only."""
     AddPick: _aio.UnaryUnaryMultiCallable[_game_pb2.AddPickRequest, _game_pb2.AddPickResponse]  # type: ignore[assignment]
@@ -231,6 +232,7 @@ class GameServiceAsyncStub(GameServiceStub):
     """The caller's verdict on a film of the deck. `swipe_id` makes a retry harmless: same id, same answer, one effect. An
     acknowledged swipe is not lost. FAILED_PRECONDITION: GAME_NOT_STARTED, GAME_ENDED, NOT_IN_DECK. ALREADY_EXISTS:
     ALREADY_SWIPED (another swipe id was there first; undo it), SWIPE_ID_REUSED (the id stands for another swipe).
+    RESOURCE_EXHAUSTED (TOO_MANY_SWIPES) when the caller has swiped 5,000 times in this game, undone ones included.
     """
     UndoSwipe: _aio.UnaryUnaryMultiCallable[_game_pb2.UndoSwipeRequest, _game_pb2.UndoSwipeResponse]  # type: ignore[assignment]
     """Takes the caller's verdict on a film back: the card comes again. If the film was a match that needs this like, the match
@@ -324,8 +326,8 @@ class GameServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_game_pb2.LeaveGameResponse, _abc.Awaitable[_game_pb2.LeaveGameResponse]]:
         """Leaves the room, at any time. The matches are looked at again without the one who left (a single player left over
-        keeps those that stood); if the host leaves, whoever has been there longest becomes host. The last to leave ends
-        the game. Who left may come back with JoinGame, and their swipes count again.
+        keeps those that stood); if the host leaves, whoever has been there longest becomes host, guests too. The last to
+        leave ends the game. Who left may come back with JoinGame, and their swipes count again.
         """
 
     @_abc_1.abstractmethod
@@ -345,7 +347,7 @@ class GameServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _game_pb2.TransferHostRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_game_pb2.TransferHostResponse, _abc.Awaitable[_game_pb2.TransferHostResponse]]:
-        """Makes somebody else in the room its host. Host only. NOT_FOUND (PLAYER_NOT_FOUND) unless they are there."""
+        """Makes somebody else in the room its host, who may be a guest. Host only. NOT_FOUND (PLAYER_NOT_FOUND) unless they are there."""
 
     @_abc_1.abstractmethod
     def LockGame(
@@ -457,6 +459,7 @@ class GameServiceServicer(metaclass=_abc_1.ABCMeta):
         """The caller's verdict on a film of the deck. `swipe_id` makes a retry harmless: same id, same answer, one effect. An
         acknowledged swipe is not lost. FAILED_PRECONDITION: GAME_NOT_STARTED, GAME_ENDED, NOT_IN_DECK. ALREADY_EXISTS:
         ALREADY_SWIPED (another swipe id was there first; undo it), SWIPE_ID_REUSED (the id stands for another swipe).
+        RESOURCE_EXHAUSTED (TOO_MANY_SWIPES) when the caller has swiped 5,000 times in this game, undone ones included.
         """
 
     @_abc_1.abstractmethod
