@@ -176,7 +176,7 @@ evenings = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(evening=evenings)
 async def test_whatever_the_line_does_the_log_is_what_the_rules_say(
     replicas: list[Replica], evening: Evening
