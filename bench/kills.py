@@ -74,7 +74,7 @@ class Outcome:
 
     @property
     def holds(self) -> bool:
-        """Whether nothing was lost, nobody saw something else, and nobody was away long."""
+        """Whether nothing was lost, nobody saw something else, and nobody was away for too long."""
         away = max(itertools.chain(*self.interrupted.values()), default=0.0)
         return not (self.lost or self.doubled or self.differing) and away <= LONGEST_SECONDS
 

@@ -155,10 +155,11 @@ end
 return found
 """)
 
-# KEYS: seat. ARGV: room.
+# KEYS: seat. ARGV: room, milliseconds of the time up to which it was taken.
 _STAND_UP: Final = Script("""
-local held = redis.call('GET', KEYS[1])
-if held and string.match(held, '^[^|]*') == ARGV[1] then
+local held = redis.call('GET', KEYS[1]) or ''
+local room, taken = string.match(held, '^([^|]*)|(%d+)$')
+if room == ARGV[1] and tonumber(taken) <= tonumber(ARGV[2]) then
   redis.call('DEL', KEYS[1])
 end
 return nil
@@ -316,7 +317,7 @@ class RoomLogs:
             [_seat(user_id), _rooms(user_id)],
             [
                 code,
-                round(at.timestamp() * 1000),
+                _epoch_ms(at),
                 int(SEAT_LIFE.total_seconds()),
                 instead_of.value if instead_of else "",
             ],
@@ -326,9 +327,15 @@ class RoomLogs:
         room, _, taken = _text(held).partition("|")
         return Seat(room, int(taken))
 
-    async def stand_up(self, user_id: str, code: str) -> None:
-        """Free the seat a player holds in a room, if they do."""
-        await self._redis.run(_STAND_UP, [_seat(user_id)], [code])
+    async def stand_up(self, user_id: str, code: str, *, taken_by: datetime) -> None:
+        """Free the seat a player holds in a room, if they do.
+
+        Args:
+            user_id: Who.
+            code: The room.
+            taken_by: A seat that was taken after this time is another one: they have come back.
+        """
+        await self._redis.run(_STAND_UP, [_seat(user_id)], [code, _epoch_ms(taken_by)])
 
     async def rooms_of(self, user_id: str) -> list[str]:
         """Return the codes of all rooms that a player has sat in; some may be gone."""
@@ -453,6 +460,10 @@ def _seat(user_id: str) -> str:
 
 def _rooms(user_id: str) -> str:
     return f"player:{{{user_id}}}:rooms"
+
+
+def _epoch_ms(at: datetime) -> int:
+    return round(at.timestamp() * 1000)
 
 
 def _milliseconds(duration: timedelta) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from game_svc.events import Settings
@@ -59,14 +59,14 @@ class Seating:
         """
         for _ in range(_MOST_CODES):
             code = self._new_code()
-            await self._take(host.user_id, code)
+            taken = await self._take(host.user_id, code)
             command = Open(
                 self._new_id(), code, host.user_id, host.name, room_name, settings, guest=host.guest
             )
             try:
                 return (await self._rooms.room(code).submit(command)).state
             except CodeTaken:
-                await self._logs.stand_up(host.user_id, code)
+                await self._logs.stand_up(host.user_id, code, taken_by=taken)
         raise Unavailable("room codes")
 
     async def enter(self, player: Identity, code: str) -> State:
@@ -94,12 +94,12 @@ class Seating:
                     await self._wrong_codes.was_right(player.user_id, attempt)
 
     async def _enter(self, player: Identity, code: str) -> State:
-        await self._take(player.user_id, code)
+        taken = await self._take(player.user_id, code)
         join = Join(player.user_id, player.name, guest=player.guest)
         try:
             return (await self._rooms.room(code).submit(join)).state
         except GameRefusal:
-            await self._logs.stand_up(player.user_id, code)
+            await self._logs.stand_up(player.user_id, code, taken_by=taken)
             raise
 
     async def leave(self, user_id: str, code: str) -> None:
@@ -109,15 +109,20 @@ class Seating:
             GameNotFound: They are not in it.
             Unavailable: Redis does not answer.
         """
+        leaving = self._clock()
         await self._rooms.room(code).submit(Leave(user_id))
-        await self._logs.stand_up(user_id, code)
+        await self._logs.stand_up(user_id, code, taken_by=leaving)
 
-    async def _take(self, user_id: str, code: str) -> None:
-        held = await self._logs.sit_down(user_id, code, at=self._clock())
+    async def _take(self, user_id: str, code: str) -> datetime:
+        """Take a seat. Returns when."""
+        now = self._clock()
+        held = await self._logs.sit_down(user_id, code, at=now)
         if held is not None and await self._is_void(held, user_id):
-            held = await self._logs.sit_down(user_id, code, at=self._clock(), instead_of=held)
+            now = self._clock()
+            held = await self._logs.sit_down(user_id, code, at=now, instead_of=held)
         if held is not None:
             raise AlreadyPlaying(code=held.code)
+        return now
 
     async def _is_void(self, seat: Seat, user_id: str) -> bool:
         state = await self._rooms.room(seat.code).refresh()

@@ -196,10 +196,18 @@ async def test_a_player_holds_one_seat(logs: RoomLogs, code: str) -> None:
     held = await logs.sit_down(code, "ROOM2", at=NOW)
     assert held == Seat("ROOM1", round(NOW.timestamp() * 1000))
     assert await logs.sit_down(code, "ROOM2", at=NOW, instead_of=held) is None
-    await logs.stand_up(code, "ROOM1")
+    await logs.stand_up(code, "ROOM1", taken_by=NOW)
     assert await logs.sit_down(code, "ROOM3", at=NOW) is not None, "only the seat one holds can be freed"
-    await logs.stand_up(code, "ROOM2")
+    await logs.stand_up(code, "ROOM2", taken_by=NOW)
     assert await logs.sit_down(code, "ROOM3", at=NOW) is None
+
+
+async def test_who_leaves_and_comes_back_at_the_same_time_keeps_the_seat(logs: RoomLogs, code: str) -> None:
+    assert await logs.sit_down(code, "ROOM1", at=NOW) is None
+    leaving = NOW + timedelta(seconds=1)
+    assert await logs.sit_down(code, "ROOM1", at=leaving + timedelta(milliseconds=1)) is None
+    await logs.stand_up(code, "ROOM1", taken_by=leaving)
+    assert await logs.sit_down(code, "ROOM2", at=NOW) is not None
 
 
 async def test_a_seat_that_changed_hands_is_not_replaced(logs: RoomLogs, code: str) -> None:
