@@ -41,8 +41,8 @@ ROOM_LIFE: Final = timedelta(hours=24)
 SEAT_LIFE: Final = timedelta(days=30)
 """How long it is remembered where a player sits and sat. A seat in a room that is gone does not count."""
 
-PRESENCE_LIFE: Final = timedelta(minutes=1)
-"""How long it is remembered who was connected to a room; see `presence.py`."""
+PRESENCE_LIFE: Final = ROOM_LIFE
+"""How long it is remembered who was connected to a room, and when; see `presence.py`."""
 
 _PAGE: Final = 1000
 _CAME_OR_WENT: Final = "presence:"
@@ -131,8 +131,8 @@ redis.call('EXPIRE', KEYS[1], life)
 return 1
 """)
 
-# KEYS: presence. ARGV: channel to tell ('' for nobody), what to say there, seconds to live, then member and
-# milliseconds each.
+# KEYS: presence. ARGV: channel to tell ('' for nobody), what to say there, seconds for which it is remembered
+# who was connected, then member and milliseconds each.
 # Returns who is connected, each with the milliseconds that this is good for without hearing more.
 _PRESENCE: Final = Script("""
 local time = redis.call('TIME')
@@ -140,7 +140,7 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 for i = 4, #ARGV, 2 do
   redis.call('ZADD', KEYS[1], now + ARGV[i + 1], ARGV[i])
 end
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[3] * 1000)
 redis.call('EXPIRE', KEYS[1], ARGV[3])
 if ARGV[1] ~= '' then
   local published = redis.pcall('SPUBLISH', ARGV[1], ARGV[2])
@@ -148,11 +148,26 @@ if ARGV[1] ~= '' then
     redis.call('PUBLISH', ARGV[1], ARGV[2])
   end
 end
-local found = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
+local found = redis.call('ZRANGEBYSCORE', KEYS[1], string.format('(%.0f', now), '+inf', 'WITHSCORES')
 for i = 2, #found, 2 do
   found[i] = found[i] - now
 end
 return found
+""")
+
+# KEYS: presence. ARGV: player. Returns how many milliseconds ago they were last connected (less than 0: they
+# still count as connected), or nothing when that is not known.
+_LAST_SEEN: Final = Script("""
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local members = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
+local last
+for i = 1, #members, 2 do
+  if string.match(members[i], '^[^|]*') == ARGV[1] then
+    last = math.max(last or 0, tonumber(members[i + 1]))
+  end
+end
+return last and now - last
 """)
 
 # KEYS: seat. ARGV: room, milliseconds of the time up to which it was taken.
@@ -380,6 +395,11 @@ class RoomLogs:
             _text(member): timedelta(milliseconds=int(left))
             for member, left in zip(found[::2], found[1::2], strict=True)
         }
+
+    async def last_seen(self, code: str, player_id: str) -> timedelta | None:
+        """Return how long ago a player was last connected, below 0 for who is, None for who never was."""
+        ago = await self._redis.run(_LAST_SEEN, [_presence(code)], [player_id])
+        return None if ago is None else timedelta(milliseconds=int(ago))
 
     def wakeups(
         self, *, appended: Callable[[str, Head | None], None], came_or_went: Callable[[str, str], None]

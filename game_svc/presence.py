@@ -33,6 +33,9 @@ LIFE: Final = timedelta(seconds=12)
 GRACE: Final = timedelta(seconds=3)
 """How long somebody whose last stream has ended still counts as connected."""
 
+AWAY: Final = timedelta(minutes=2)
+"""After how long without a stream somebody has put the phone away, or has no battery left."""
+
 _log = structlog.get_logger("game_svc.presence")
 
 
@@ -114,6 +117,17 @@ class Presence:
         if attendance is not None:
             return attendance.room.connected
         return frozenset(_players(await self._logs.presence(code, {})))
+
+    async def is_away(self, code: str, player_id: str) -> bool:
+        """Return whether a player was connected once and has not been for `AWAY`.
+
+        Who never has a stream, and asks now and then instead, is not known to be away.
+
+        Raises:
+            Unavailable: Redis does not answer.
+        """
+        ago = await self._logs.last_seen(code, player_id)
+        return ago is not None and ago >= AWAY
 
     def _heard(self, code: str, replica: str) -> None:
         if replica != self._replica:

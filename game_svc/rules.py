@@ -133,10 +133,12 @@ class Lock:
 
 @dataclass(frozen=True, slots=True)
 class TransferHost:
-    """Make somebody else host."""
+    """Make somebody else host: the host's decision, and anybody's while the host is away."""
 
     user_id: str
     player_id: str
+    absent_host: str = ""
+    """Who was seen to be away, if they are host: their player id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,7 +270,7 @@ def decide(state: State, command: Command) -> tuple[Event, ...]:
         case Lock():
             return _lock(state, command.locked)
         case TransferHost():
-            return _transfer_host(state, _member(state, command.user_id), command.player_id)
+            return _transfer_host(state, _member(state, command.user_id), command)
         case Remove():
             return _remove(state, command.player_id)
         case AddPick():
@@ -379,15 +381,16 @@ def _lock(state: State, locked: bool) -> tuple[Event, ...]:
     return () if locked == state.locked else (DoorChanged(locked),)
 
 
-def _transfer_host(state: State, player: Player, player_id: str) -> tuple[Event, ...]:
+def _transfer_host(state: State, player: Player, command: TransferHost) -> tuple[Event, ...]:
     _require_running(state)
-    if player_id == state.host_id:
+    if command.player_id == state.host_id:
         return ()  # a repeated command finds its caller not to be host any more
-    require_host(state, player)
-    heir = state.players.get(player_id)
+    if command.absent_host != state.host_id:
+        require_host(state, player)
+    heir = state.players.get(command.player_id)
     if heir is None or not heir.present:
-        raise PlayerNotFound(player_id=player_id)
-    return (HostChanged(player_id),)
+        raise PlayerNotFound(player_id=command.player_id)
+    return (HostChanged(command.player_id),)
 
 
 def _remove(state: State, player_id: str) -> tuple[Event, ...]:

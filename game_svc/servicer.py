@@ -132,9 +132,11 @@ class GameServicer(game_pb2_grpc.GameServiceServicer):
     ) -> game_pb2.TransferHostResponse:
         """Makes somebody else host."""
         code, player_id = requests.code_and_player(request)
-        return game_pb2.TransferHostResponse(
-            game=await self._submit(code, TransferHost(caller().user_id, player_id))
-        )
+        room, member = await self._rooms.visit(code, caller().user_id)
+        host_id = room.state.host_id
+        is_away = member.player_id != host_id and await self._presence.is_away(code, host_id)
+        command = TransferHost(member.user_id, player_id, absent_host=host_id if is_away else "")
+        return game_pb2.TransferHostResponse(game=await self._submit(code, command))
 
     async def LockGame(
         self, request: game_pb2.LockGameRequest, _context: Context

@@ -143,7 +143,8 @@ class PlainRoom:
         self._not_over()
         if command.player_id == self.people[self.host].player_id:
             return
-        self._only_host(command.user_id)
+        if command.absent_host != self.people[self.host].player_id:
+            self._only_host(command.user_id)
         who = self._somebody(command.player_id)
         if not who or not who.here:
             raise Refused("PLAYER_NOT_FOUND")

@@ -78,7 +78,7 @@ comings_and_goings = st.one_of(
     st.builds(Leave, people),
     st.builds(Erase, people),
     st.builds(Remove, people, players),
-    st.builds(TransferHost, people, players),
+    st.builds(TransferHost, people, players, st.sampled_from(["", "", "p1", "p2"])),
     st.builds(Lock, people, st.booleans()),
 )
 endings = st.one_of(

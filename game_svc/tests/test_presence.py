@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
+import grpc
 import pytest
 import pytest_asyncio
 
@@ -13,6 +14,7 @@ from game_svc import presence
 from game_svc.log import RoomLogs
 from game_svc.redis_link import RedisLink
 from game_svc.tests.friends import Friend, Playing, Replica, Watching, replica, scripted_movies
+from game_svc.tests.test_game_service import reason
 from popcorn.game.v1 import game_pb2
 
 GRACE = timedelta(seconds=0.4)
@@ -116,3 +118,30 @@ async def test_who_was_on_a_replica_that_died_is_away_before_long(
     await watching.until(lambda: shown(watching) == ["p1", "p2"])
     await watching.until(lambda: shown(watching) == ["p1"])
     watching.close()
+
+
+async def test_a_room_whose_host_has_gone_for_long_may_have_another(
+    replicas: tuple[Replica, Replica], redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada, grace, code = await lobby(replicas)
+    request = game_pb2.TransferHostRequest(code=code, player_id="p2")
+
+    async def refused() -> str | None:
+        with pytest.raises(grpc.aio.AioRpcError) as refusal:
+            await grace.stub.TransferHost(request, metadata=grace.metadata)
+        return reason(refusal.value)[1]
+
+    monkeypatch.setattr(presence, "AWAY", timedelta(0))
+    assert await refused() == "NOT_HOST", "a host without a stream may well be there"
+    watching, playing = ada.watch(code), await grace.play(code)
+    await playing.until(lambda: shown(playing) == ["p1", "p2"])
+    assert await refused() == "NOT_HOST"
+    watching.close()
+    await playing.until(lambda: shown(playing) == ["p2"])
+    monkeypatch.setattr(presence, "AWAY", timedelta(minutes=2))
+    assert await refused() == "NOT_HOST", "nobody is turned out for a tunnel"
+    monkeypatch.setattr(presence, "AWAY", timedelta(0))
+    game = (await grace.stub.TransferHost(request, metadata=grace.metadata)).game
+    assert [player.host for player in game.players] == [False, True]
+    assert [player.player_id for player in game.players if player.connected] == ["p2"]
+    playing.close()

@@ -222,7 +222,8 @@ class GameServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def TransferHost(self, request, context):
-        """Makes somebody else in the room its host, who may be a guest. Host only. NOT_FOUND (PLAYER_NOT_FOUND) unless they are there.
+        """Makes somebody else in the room its host, who may be a guest. Host only; but when the host was connected and has not
+        been for two minutes, whoever is in the room may do it, and make themselves host. NOT_FOUND (PLAYER_NOT_FOUND) unless they are there.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -76,7 +76,9 @@ class GameServiceStub:
     for the host's own.
     """
     TransferHost: _grpc.UnaryUnaryMultiCallable[_game_pb2.TransferHostRequest, _game_pb2.TransferHostResponse]
-    """Makes somebody else in the room its host, who may be a guest. Host only. NOT_FOUND (PLAYER_NOT_FOUND) unless they are there."""
+    """Makes somebody else in the room its host, who may be a guest. Host only; but when the host was connected and has not
+    been for two minutes, whoever is in the room may do it, and make themselves host. NOT_FOUND (PLAYER_NOT_FOUND) unless they are there.
+    """
     LockGame: _grpc.UnaryUnaryMultiCallable[_game_pb2.LockGameRequest, _game_pb2.LockGameResponse]
     """Closes the door to strangers, or opens it again. Who was in the room before may come back. Host only."""
     AddPick: _grpc.UnaryUnaryMultiCallable[_game_pb2.AddPickRequest, _game_pb2.AddPickResponse]
@@ -192,7 +194,9 @@ class GameServiceAsyncStub(GameServiceStub):
     for the host's own.
     """
     TransferHost: _aio.UnaryUnaryMultiCallable[_game_pb2.TransferHostRequest, _game_pb2.TransferHostResponse]  # type: ignore[assignment]
-    """Makes somebody else in the room its host, who may be a guest. Host only. NOT_FOUND (PLAYER_NOT_FOUND) unless they are there."""
+    """Makes somebody else in the room its host, who may be a guest. Host only; but when the host was connected and has not
+    been for two minutes, whoever is in the room may do it, and make themselves host. NOT_FOUND (PLAYER_NOT_FOUND) unless they are there.
+    """
     LockGame: _aio.UnaryUnaryMultiCallable[_game_pb2.LockGameRequest, _game_pb2.LockGameResponse]  # type: ignore[assignment]
     """Closes the door to strangers, or opens it again. Who was in the room before may come back. Host only."""
     AddPick: _aio.UnaryUnaryMultiCallable[_game_pb2.AddPickRequest, _game_pb2.AddPickResponse]  # type: ignore[assignment]
@@ -347,7 +351,9 @@ class GameServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _game_pb2.TransferHostRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_game_pb2.TransferHostResponse, _abc.Awaitable[_game_pb2.TransferHostResponse]]:
-        """Makes somebody else in the room its host, who may be a guest. Host only. NOT_FOUND (PLAYER_NOT_FOUND) unless they are there."""
+        """Makes somebody else in the room its host, who may be a guest. Host only; but when the host was connected and has not
+        been for two minutes, whoever is in the room may do it, and make themselves host. NOT_FOUND (PLAYER_NOT_FOUND) unless they are there.
+        """
 
     @_abc_1.abstractmethod
     def LockGame(
