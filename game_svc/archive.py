@@ -179,6 +179,8 @@ class Archive:
             await asyncio.gather(*(self._look_at(due) for due in dues))
         except Unavailable:
             pass  # Redis, and the log says so; the list is there when it is back
+        except Exception as error:  # a mistake of ours must not end the archive
+            _log.error("archive.sweep_failed", exc_info=error)
 
     async def _look_at(self, due: Due) -> None:
         told = await self._outbox.archived(due.code)
