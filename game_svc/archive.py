@@ -192,26 +192,26 @@ class Archive:
 
     async def _tell(self, code: str) -> bool:
         """Tell everything that a room owes. Returns False when another replica has the room."""
-        if not await self._outbox.take(code, self._name):
+        lease = await self._outbox.lease(code, self._name)
+        if lease is None:
             return False
         try:
             state = await self._rooms.room(code).refresh()
             told = await self._outbox.archived(code)
             after = told.seq if told.epoch == state.game_id else 0
             events = [one for one in await self._events(code, state, after) if concerns_archive(one.event)]
-            for start in range(0, len(events), _STEP):
-                step = events[start : start + _STEP]
-                for numbered in step:
-                    await self._tell_one(state, numbered)
-                await self._outbox.advance(code, Head(state.game_id, step[-1].seq))
-                if not await self._outbox.take(code, self._name):
+            for number, numbered in enumerate(events, start=1):
+                if not await lease.held():  # somebody may have been erased since, and the state names them
                     return False
+                await self._tell_one(state, numbered)
+                if number % _STEP == 0:
+                    await self._outbox.advance(code, Head(state.game_id, numbered.seq))
             if state.seq > after:
                 await self._outbox.advance(code, Head(state.game_id, state.seq))
             return True
         finally:
             with suppress(Unavailable):  # then the lease ends by itself
-                await self._outbox.give_back(code, self._name)
+                await lease.give_back()
 
     async def _events(self, code: str, state: State, after: int) -> Sequence[Numbered]:
         events = self._rooms.room(code).events_after(after)

@@ -14,6 +14,7 @@ longer than an append can take.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -75,6 +76,15 @@ redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1
 """)
 
+# KEYS: archivist. ARGV: who, how long in ms. Renews a lease that has not been lost; 1 when it was not.
+_KEEP: Final = Script("""
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then
+  return 0
+end
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return 1
+""")
+
 # KEYS: archivist. ARGV: who.
 _GIVE_BACK: Final = Script("""
 if redis.call('GET', KEYS[1]) == ARGV[1] then
@@ -102,6 +112,28 @@ def concerns_archive(event: Event) -> bool:
             return verdict is Verdict.SEEN_IT
         case _:
             return False
+
+
+class Lease:
+    """A room that is somebody's to archive, for as long as they look after it."""
+
+    def __init__(self, outbox: Outbox, code: str, who: str, *, since: float) -> None:
+        self._outbox = outbox
+        self._code = code
+        self._who = who
+        self._since = since
+
+    async def held(self) -> bool:
+        """Return whether it holds for another half of `LEASE`, at the least."""
+        now = asyncio.get_running_loop().time()
+        if now - self._since < LEASE.total_seconds() / 2:
+            return True
+        self._since = now  # not when the answer is there: it may begin earlier
+        return await self._outbox.keep(self._code, self._who)
+
+    async def give_back(self) -> None:
+        """End it."""
+        await self._outbox.give_back(self._code, self._who)
 
 
 class Outbox:
@@ -139,6 +171,15 @@ class Outbox:
     async def take(self, code: str, who: str) -> bool:
         """Take a room for `LEASE`, or keep it for as long again. Returns whether it is theirs."""
         return bool(await self._redis.run(_TAKE, [_archivist(code)], [who, _milliseconds(LEASE)]))
+
+    async def lease(self, code: str, who: str) -> Lease | None:
+        """Take a room, and return what looks after the lease; None when it is another's."""
+        since = asyncio.get_running_loop().time()
+        return Lease(self, code, who, since=since) if await self.take(code, who) else None
+
+    async def keep(self, code: str, who: str) -> bool:
+        """Keep a room that was taken for another `LEASE`. Returns False when it was lost, free or not."""
+        return bool(await self._redis.run(_KEEP, [_archivist(code)], [who, _milliseconds(LEASE)]))
 
     async def give_back(self, code: str, who: str) -> None:
         """Let others archive the room."""

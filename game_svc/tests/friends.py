@@ -106,6 +106,8 @@ class ScriptedBacklogs(backlog_pb2_grpc.BacklogServiceServicer):
         self.open = asyncio.Event()
         """Answers wait for it."""
         self.open.set()
+        self.seconds = 0.0
+        """How long an answer takes."""
         self.wanted: dict[str, list[int]] = {}
         self.watched: dict[str, set[int]] = {}
         self.nights: dict[tuple[str, int], tuple[int, backlog_pb2.Match | None]] = {}
@@ -184,6 +186,7 @@ class ScriptedBacklogs(backlog_pb2_grpc.BacklogServiceServicer):
 
     async def _answer(self, context: Any) -> None:
         await self.open.wait()
+        await asyncio.sleep(self.seconds)
         if self.away:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
 

@@ -238,5 +238,52 @@ async def test_nothing_that_names_an_erased_person_is_on_its_way_when_they_are_e
     await until(lambda: world.backlogs.matches_of(game.epoch) == [801])
 
 
+async def test_a_slow_archive_does_not_outlast_the_lease_that_an_erasure_waits_for(
+    world: World, here: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("game_svc.outbox.LEASE", timedelta(seconds=0.6))
+    ada, grace, game = await playing(here)
+    world.backlogs.away = True
+    try:
+        for movie_id in FILMS:
+            await ada.swipe(game.code, movie_id)
+            await grace.swipe(game.code, movie_id)
+        world.backlogs.seconds = 0.4
+        world.backlogs.away = False
+        await until(lambda: world.backlogs.matches_of(game.epoch))
+        await _erase(here, grace.user_id)
+        known = _nights_with(world, game.epoch, grace.user_id)
+        await until(lambda: world.backlogs.matches_of(game.epoch) == list(FILMS))
+        assert _nights_with(world, game.epoch, grace.user_id) == known, "none arrives behind the erasure"
+    finally:
+        world.backlogs.away, world.backlogs.seconds = False, 0.0
+
+
+async def test_a_lease_that_was_lost_is_not_taken_anew_on_the_way(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("game_svc.outbox.LEASE", timedelta(milliseconds=600))
+    link = RedisLink(world.redis.url)
+    outbox, code = Outbox(link), uuid4().hex
+    try:
+        lease = await outbox.lease(code, "ours")
+        assert lease is not None
+        for _ in range(3):
+            await asyncio.sleep(0.35)
+            assert await lease.held()
+        await asyncio.sleep(0.7)
+        assert not await lease.held()
+    finally:
+        await link.close()
+
+
+def _nights_with(world: World, game_id: str, user_id: str) -> list[int]:
+    return sorted(
+        movie_id
+        for (game, movie_id), (_, night) in world.backlogs.nights.items()
+        if game == game_id and night and user_id in [who.user_id for who in night.participants]
+    )
+
+
 async def _erase(where: Replica, user_id: str) -> None:
     await where.people.EraseUser(people_pb2.EraseUserRequest(user_id=user_id))
