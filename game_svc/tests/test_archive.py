@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import pytest
 import pytest_asyncio
+from redis.asyncio import Redis
 
 from dev.valkey import Valkey
 from game_svc.events import DeckSource, Film, Settings, Verdict
@@ -202,6 +203,56 @@ async def test_a_match_survives_redis_and_the_archive_going_away_together(
     await until(lambda: world.backlogs.matches_of(game.epoch) == [801])
 
 
+async def test_a_match_survives_that_redis_is_emptied_while_the_archive_is_away(
+    world: World, here: Replica
+) -> None:
+    async with world.replica() as there:
+        ada, grace, game = await playing(here)
+        grace = grace.on(there)
+        world.backlogs.away = True
+        try:
+            await ada.swipe(game.code, 801)
+            await grace.swipe(game.code, 801)
+            await ada.swipe(game.code, 802)
+            await grace.swipe(game.code, 802)
+            await ada.undo(game.code, 802)
+            await _empty(world)
+            await asyncio.sleep(2.5)  # whatever was on its way has failed
+        finally:
+            world.backlogs.away = False
+        await until(lambda: world.backlogs.matches_of(game.epoch) == [801])
+        _, night = world.backlogs.nights[game.epoch, 801]
+        assert night is not None
+        assert [who.user_id for who in night.participants] == [ada.user_id, grace.user_id]
+        told = world.backlogs.recorded.count((game.epoch, 801))
+        await asyncio.sleep(1.5)
+        assert world.backlogs.recorded.count((game.epoch, 801)) == told == 1
+        assert world.backlogs.matches_of(game.epoch) == [801], "what was withdrawn is not a match"
+
+
+async def test_who_was_erased_after_redis_was_emptied_is_not_in_what_is_told_from_memory(
+    world: World, here: Replica
+) -> None:
+    async with world.replica() as there:
+        ada, grace, game = await playing(here)
+        world.backlogs.away = True
+        try:
+            await ada.swipe(game.code, 801)
+            await grace.swipe(game.code, 801)
+            await _empty(world)
+            await asyncio.sleep(2.5)  # whatever was on its way has failed
+            await _erase(there, grace.user_id)
+        finally:
+            world.backlogs.away = False
+        await until(lambda: world.backlogs.matches_of(game.epoch) == [801])
+        _, night = world.backlogs.nights[game.epoch, 801]
+        assert night is not None
+        assert [(who.user_id, who.display_name) for who in night.participants] == [
+            (ada.user_id, "Ada"),
+            ("", ""),
+        ]
+
+
 async def test_whatever_fails_in_between_the_archive_ends_with_the_matches_that_stand(
     world: World, here: Replica
 ) -> None:
@@ -283,6 +334,11 @@ def _nights_with(world: World, game_id: str, user_id: str) -> list[int]:
         for (game, movie_id), (_, night) in world.backlogs.nights.items()
         if game == game_id and night and user_id in [who.user_id for who in night.participants]
     )
+
+
+async def _empty(world: World) -> None:
+    async with Redis.from_url(world.redis.url) as operator:
+        await operator.flushall()
 
 
 async def _erase(where: Replica, user_id: str) -> None:
