@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,7 +17,7 @@ from redis.asyncio import Redis
 from dev.valkey import Valkey
 from game_svc.events import DeckSource, Film, Settings, Verdict
 from game_svc.log import RoomLogs
-from game_svc.outbox import Outbox
+from game_svc.outbox import Due, Outbox
 from game_svc.redis_link import RedisLink
 from game_svc.rooms import Rooms
 from game_svc.rules import Command, GiveVerdict, Join, Open, Start
@@ -251,6 +251,20 @@ async def test_who_was_erased_after_redis_was_emptied_is_not_in_what_is_told_fro
             (ada.user_id, "Ada"),
             ("", ""),
         ]
+
+
+async def test_a_mistake_in_a_sweep_does_not_end_the_archive(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def overdue(_outbox: Outbox, *, most: int) -> Sequence[Due]:
+        raise RuntimeError(most)
+
+    monkeypatch.setattr(Outbox, "overdue", overdue)
+    async with world.replica() as here:
+        ada, grace, game = await playing(here)
+        await ada.swipe(game.code, 801)
+        await grace.swipe(game.code, 801)
+        await until(lambda: world.backlogs.matches_of(game.epoch) == [801])
 
 
 async def test_whatever_fails_in_between_the_archive_ends_with_the_matches_that_stand(
