@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,6 +14,7 @@ from game_svc.archive import Archive
 from game_svc.backlogs import Backlogs
 from game_svc.codes import new_code
 from game_svc.deck_sources import DeckSources
+from game_svc.events import Numbered
 from game_svc.films import Films
 from game_svc.garbage import collect_when_calm
 from game_svc.history import History
@@ -28,6 +29,7 @@ from game_svc.rooms import Pace, Rooms
 from game_svc.seating import Seating
 from game_svc.servicer import GameServicer
 from game_svc.settings import GameSettings
+from game_svc.state import State
 from game_svc.streams import Streams
 from game_svc.taste_store import TasteStore
 from game_svc.wrong_codes import WrongCodes
@@ -131,7 +133,12 @@ async def assembled(
     )
     metrics = Metrics(settings.metrics_listen)
     evenings = Evenings()
-    rooms.appended = evenings.note
+
+    def appended(events: Sequence[Numbered], state: State) -> None:
+        evenings.note(events, state)
+        archive.note(events, state)
+
+    rooms.appended = appended
     for families in (
         evenings.families,
         of_audience(streams),

@@ -1,7 +1,8 @@
 """What games leave behind goes to backlog_svc, for good: matches, the summary, films somebody had seen.
 
 Nobody who plays waits for it. The replica that has appended an event tells the archive at once; whatever it
-cannot tell (a crash, backlog_svc away, Redis restarted) stays owed (`outbox.py`) until some replica has. So
+cannot tell (a crash, backlog_svc away, Redis restarted) stays owed (`outbox.py`) until some replica has. When
+Redis loses a room before that, the replica that has appended the event tells it from memory (`debts.py`). So
 everything is told at least once and possibly twice, which is told with the number of its event: the archive
 keeps what was said last, in whatever order it comes.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -20,6 +22,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from game_svc import results
 from game_svc.backlogs import Backlogs
+from game_svc.debts import Debt, Debts
 from game_svc.events import (
     CardSwiped,
     GameEnded,
@@ -48,6 +51,7 @@ _TOGETHER: Final = 8
 _SWEEP: Final = 100
 _SWEEP_EVERY: Final = timedelta(seconds=1)
 _STEP: Final = 20
+_LOST: Final = "lost"  # no room's code: whoever tells of rooms that Redis has lost holds its lease
 _BUSY_SECONDS: Final = 0.05
 _QUIET_LOOKS: Final = 60
 _PATIENCE_SECONDS: Final = 3.0
@@ -104,6 +108,12 @@ class Archive:
         self._hurried: dict[str, int] = {}
         self._under_way: dict[str, asyncio.Task[None]] = {}
         self._news = asyncio.Event()
+        self._debts = Debts()
+        self._telling_lost = asyncio.Lock()  # one lease holds them all
+
+    def note(self, events: Sequence[Numbered], state: State) -> None:
+        """Remember what this replica has appended to a room; `state` is the one after it."""
+        self._debts.note(events, state)
 
     def hurry(self, code: str) -> None:
         """Say that a room owes something, right now."""
@@ -140,6 +150,15 @@ class Archive:
                 return
             await asyncio.sleep(_BUSY_SECONDS)
         raise Unavailable("archive", timedelta(seconds=1))
+
+    async def forget(self, user_id: str) -> None:
+        """Return when no replica tells anything that names a user of rooms that Redis has lost.
+
+        Raises:
+            Unavailable: One still does, or Redis does not answer.
+        """
+        await self._outbox.note_erased(user_id)
+        await self.quiet(_LOST)
 
     def _start_hurried(self) -> None:
         for code in tuple(self._hurried):
@@ -179,6 +198,8 @@ class Archive:
             await asyncio.gather(*(self._look_at(due) for due in dues))
         except Unavailable:
             pass  # Redis, and the log says so; the list is there when it is back
+        except Exception as error:  # a mistake of ours must not end the archive
+            _log.error("archive.sweep_failed", exc_info=error)
 
     async def _look_at(self, due: Due) -> None:
         told = await self._outbox.archived(due.code)
@@ -190,26 +211,64 @@ class Archive:
 
     async def _tell(self, code: str) -> bool:
         """Tell everything that a room owes. Returns False when another replica has the room."""
-        if not await self._outbox.take(code, self._name):
+        lease = await self._outbox.lease(code, self._name)
+        if lease is None:
             return False
         try:
             state = await self._rooms.room(code).refresh()
+            self._debts.look(state)
+            debt = self._debts.of(code)
+            if debt is not None and debt.state.game_id != state.game_id:
+                async with self._telling_lost:
+                    await self._tell_lost(debt)
             told = await self._outbox.archived(code)
             after = told.seq if told.epoch == state.game_id else 0
             events = [one for one in await self._events(code, state, after) if concerns_archive(one.event)]
-            for start in range(0, len(events), _STEP):
-                step = events[start : start + _STEP]
-                for numbered in step:
-                    await self._tell_one(state, numbered)
-                await self._outbox.advance(code, Head(state.game_id, step[-1].seq))
-                if not await self._outbox.take(code, self._name):
+            for number, numbered in enumerate(events, start=1):
+                if not await lease.held():  # somebody may have been erased since, and the state names them
                     return False
+                await self._tell_one(state, numbered)
+                if number % _STEP == 0:
+                    await self._outbox.advance(code, Head(state.game_id, numbered.seq))
             if state.seq > after:
                 await self._outbox.advance(code, Head(state.game_id, state.seq))
+            self._debts.told(code, Head(state.game_id, state.seq))
             return True
         finally:
             with suppress(Unavailable):  # then the lease ends by itself
-                await self._outbox.give_back(code, self._name)
+                await lease.give_back()
+
+    async def _tell_lost(self, debt: Debt) -> None:
+        """Tell what a room owed that Redis has lost.
+
+        Raises:
+            Unavailable: Another replica does the like, or Redis does not answer.
+        """
+        lease = await self._outbox.lease(_LOST, self._name)
+        if lease is None:
+            raise Unavailable("archive")
+        try:
+            # No log tells any more who was erased since.
+            state = await self._without_the_erased(debt.state)
+            events = debt.events
+            for numbered in events:
+                if not await lease.held():
+                    raise Unavailable("archive")
+                await self._tell_one(state, numbered)
+            self._debts.told(state.code, Head(state.game_id, events[-1].seq))
+            _log.warning("archive.told_from_memory", code=state.code, events=len(events))
+        finally:
+            with suppress(Unavailable):
+                await lease.give_back()
+
+    async def _without_the_erased(self, state: State) -> State:
+        players = {
+            player_id: replace(player, user_id="", name="")
+            if player.user_id and await self._outbox.erased(player.user_id)
+            else player
+            for player_id, player in state.players.items()
+        }
+        return replace(state, players=players)
 
     async def _events(self, code: str, state: State, after: int) -> Sequence[Numbered]:
         events = self._rooms.room(code).events_after(after)

@@ -6,6 +6,7 @@ time. What is kept beside it is how far each room has been archived, and which r
     room:{CODE}:archived   a hash: `epoch` and `seq`, up to which event of which game the archive has heard
     room:{CODE}:archivist  who is archiving the room, for the length of a lease
     archive:due            a sorted set: rooms that owe something, by when that began, in milliseconds
+    archive:erased:{HASH}  that somebody was erased whom a replica may still remember (`debts.py`); by SHA-256
 
 A room is put on the list before the append: keys of a cluster's different slots cannot be written together,
 and a room that owes nothing after all costs one look. It comes off the list when it has owed nothing for
@@ -14,6 +15,8 @@ longer than an append can take.
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -28,6 +31,9 @@ LEASE: Final = timedelta(seconds=10)
 
 OVERDUE: Final = timedelta(seconds=6)
 """How long after an append began it is certain to have been made or not; longer than Redis is waited for."""
+
+ERASED_LIFE: Final = timedelta(days=7)
+"""For how long it is known who was erased: much longer than a room lives."""
 
 _DUE: Final = "archive:due"
 
@@ -75,6 +81,15 @@ redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1
 """)
 
+# KEYS: archivist. ARGV: who, how long in ms. Renews a lease that has not been lost; 1 when it was not.
+_KEEP: Final = Script("""
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then
+  return 0
+end
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return 1
+""")
+
 # KEYS: archivist. ARGV: who.
 _GIVE_BACK: Final = Script("""
 if redis.call('GET', KEYS[1]) == ARGV[1] then
@@ -102,6 +117,28 @@ def concerns_archive(event: Event) -> bool:
             return verdict is Verdict.SEEN_IT
         case _:
             return False
+
+
+class Lease:
+    """A room that is somebody's to archive, for as long as they look after it."""
+
+    def __init__(self, outbox: Outbox, code: str, who: str, *, since: float) -> None:
+        self._outbox = outbox
+        self._code = code
+        self._who = who
+        self._since = since
+
+    async def held(self) -> bool:
+        """Return whether it holds for another half of `LEASE`, at the least."""
+        now = asyncio.get_running_loop().time()
+        if now - self._since < LEASE.total_seconds() / 2:
+            return True
+        self._since = now  # not when the answer is there: it may begin earlier
+        return await self._outbox.keep(self._code, self._who)
+
+    async def give_back(self) -> None:
+        """End it."""
+        await self._outbox.give_back(self._code, self._who)
 
 
 class Outbox:
@@ -140,6 +177,23 @@ class Outbox:
         """Take a room for `LEASE`, or keep it for as long again. Returns whether it is theirs."""
         return bool(await self._redis.run(_TAKE, [_archivist(code)], [who, _milliseconds(LEASE)]))
 
+    async def note_erased(self, user_id: str) -> None:
+        """Have everybody know that a user was erased."""
+        await self._redis.ask(_erased(user_id), "SET", "1", "EX", int(ERASED_LIFE.total_seconds()))
+
+    async def erased(self, user_id: str) -> bool:
+        """Return whether a user was erased."""
+        return bool(await self._redis.ask(_erased(user_id), "EXISTS"))
+
+    async def lease(self, code: str, who: str) -> Lease | None:
+        """Take a room, and return what looks after the lease; None when it is another's."""
+        since = asyncio.get_running_loop().time()
+        return Lease(self, code, who, since=since) if await self.take(code, who) else None
+
+    async def keep(self, code: str, who: str) -> bool:
+        """Keep a room that was taken for another `LEASE`. Returns False when it was lost, free or not."""
+        return bool(await self._redis.run(_KEEP, [_archivist(code)], [who, _milliseconds(LEASE)]))
+
     async def give_back(self, code: str, who: str) -> None:
         """Let others archive the room."""
         await self._redis.run(_GIVE_BACK, [_archivist(code)], [who])
@@ -151,6 +205,11 @@ def _archived(code: str) -> str:
 
 def _archivist(code: str) -> str:
     return f"room:{{{code}}}:archivist"
+
+
+def _erased(user_id: str) -> str:
+    # Not the id itself: nothing that names them is left.
+    return f"archive:erased:{hashlib.sha256(user_id.encode()).hexdigest()}"
 
 
 def _milliseconds(time: timedelta) -> int:

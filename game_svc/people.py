@@ -69,6 +69,7 @@ class People:
         Raises:
             Unavailable: Redis does not answer.
         """
+        await self._archive.forget(user_id)
         erased = 0
         for code in await self._logs.rooms_of(user_id):
             committed = await self._rooms.room(code).submit(Erase(user_id))

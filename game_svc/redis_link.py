@@ -36,6 +36,7 @@ from redis.exceptions import (
     NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
+    RedisClusterException,
     RedisError,
     ResponseError,
     TryAgainError,
@@ -58,6 +59,9 @@ _LISTEN_SECONDS: Final = 5.0
 _RECONNECT_SECONDS: Final = 0.2
 _FENCE_LIFE: Final = timedelta(hours=1)
 _CLUSTER: Final = "+cluster"
+
+# Redis is not there. The driver's exception for a cluster that cannot be found is none of its RedisErrors.
+_NOT_THERE: Final = (RedisError, RedisClusterException, OSError, TimeoutError)
 
 # What a server says while it cannot do its work: not our mistake, and over one day.
 _NOT_NOW: Final = (
@@ -263,7 +267,7 @@ class RedisLink:
             return ""
         try:
             return str(self._node(key).name)
-        except (RedisError, AttributeError, KeyError, IndexError) as error:
+        except (*_NOT_THERE, AttributeError, KeyError, IndexError) as error:
             raise Unavailable("redis") from error
 
     def ears(self, home: str) -> PubSub:
@@ -290,7 +294,7 @@ class RedisLink:
                 async with asyncio.timeout(_PATIENCE_SECONDS):
                     await self._cluster.nodes_manager.initialize()
                     await self._cluster.initialize()
-            except (RedisError, OSError, TimeoutError) as error:
+            except _NOT_THERE as error:
                 _log.warning("redis.unavailable", error=type(error).__name__)
                 raise Unavailable("redis") from error
             self._ready = True
@@ -384,7 +388,7 @@ class _Lane:
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS):
                 answers = await pipeline.execute(raise_on_error=False)
-        except (RedisError, OSError, TimeoutError) as error:
+        except Exception as error:  # mostly _NOT_THERE; whatever it is, those who wait have to hear of it
             if self._answers:  # said once, however many ask until it answers again: health says when
                 _log.warning("redis.unavailable", error=type(error).__name__, questions=len(together))
             self._answers = False
@@ -439,8 +443,12 @@ class Wakeups:
             while True:
                 await asyncio.sleep(_RECONNECT_SECONDS)
                 if self._homeless or any(listener.lost for listener in self._listeners.values()):
-                    with suppress(Unavailable):  # logged where it was found out
+                    try:
                         await self._find_homes()
+                    except Unavailable:
+                        pass  # logged where it was found out
+                    except Exception as error:  # a mistake of ours must not make the replica deaf
+                        _log.error("redis.no_homes_found", exc_info=error)
         finally:
             for listener in self._listeners.values():
                 await listener.stop()
@@ -515,7 +523,7 @@ class _Listener:
                     _log.info("redis.no_sharded_channels")
                 else:  # MOVED: the channel's slot has gone elsewhere
                     self.lost = True
-            except (RedisError, OSError, TimeoutError, Unavailable) as error:
+            except (*_NOT_THERE, Unavailable) as error:
                 if not interrupted:  # said once, however often it is tried again
                     _log.warning("redis.wakeups_interrupted", error=type(error).__name__)
                 interrupted = self.lost = True
@@ -556,7 +564,7 @@ class _Listener:
                     await subscriber.sunsubscribe(channel)
                 else:
                     await subscriber.unsubscribe(channel)
-        except (RedisError, OSError, TimeoutError) as error:
+        except _NOT_THERE as error:
             # `_run` finds the connection broken as well, and subscribes to everything on the next one.
             _log.warning("redis.wakeups_interrupted", error=type(error).__name__)
 

@@ -106,10 +106,14 @@ class ScriptedBacklogs(backlog_pb2_grpc.BacklogServiceServicer):
         self.open = asyncio.Event()
         """Answers wait for it."""
         self.open.set()
+        self.seconds = 0.0
+        """How long an answer takes."""
         self.wanted: dict[str, list[int]] = {}
         self.watched: dict[str, set[int]] = {}
         self.nights: dict[tuple[str, int], tuple[int, backlog_pb2.Match | None]] = {}
         """By game and film: what was said last, by its number. None: it was taken back."""
+        self.recorded: list[tuple[str, int]] = []
+        """By game and film: each match that was told, as often as it was."""
         self.games: dict[str, backlog_pb2.FinishedGame] = {}
 
     def matches_of(self, game_id: str) -> list[int]:
@@ -160,6 +164,7 @@ class ScriptedBacklogs(backlog_pb2_grpc.BacklogServiceServicer):
         self, request: backlog_pb2.RecordMatchRequest, context: Any
     ) -> backlog_pb2.RecordMatchResponse:
         await self._answer(context)
+        self.recorded.append((request.match.game_id, request.match.movie_id))
         self._hear(request.match.game_id, request.match.movie_id, request.game_seq, request.match)
         return backlog_pb2.RecordMatchResponse()
 
@@ -184,6 +189,7 @@ class ScriptedBacklogs(backlog_pb2_grpc.BacklogServiceServicer):
 
     async def _answer(self, context: Any) -> None:
         await self.open.wait()
+        await asyncio.sleep(self.seconds)
         if self.away:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,11 +12,12 @@ from uuid import uuid4
 
 import pytest
 import pytest_asyncio
+from redis.asyncio import Redis
 
 from dev.valkey import Valkey
 from game_svc.events import DeckSource, Film, Settings, Verdict
 from game_svc.log import RoomLogs
-from game_svc.outbox import Outbox
+from game_svc.outbox import Due, Outbox
 from game_svc.redis_link import RedisLink
 from game_svc.rooms import Rooms
 from game_svc.rules import Command, GiveVerdict, Join, Open, Start
@@ -202,6 +203,70 @@ async def test_a_match_survives_redis_and_the_archive_going_away_together(
     await until(lambda: world.backlogs.matches_of(game.epoch) == [801])
 
 
+async def test_a_match_survives_that_redis_is_emptied_while_the_archive_is_away(
+    world: World, here: Replica
+) -> None:
+    async with world.replica() as there:
+        ada, grace, game = await playing(here)
+        grace = grace.on(there)
+        world.backlogs.away = True
+        try:
+            await ada.swipe(game.code, 801)
+            await grace.swipe(game.code, 801)
+            await ada.swipe(game.code, 802)
+            await grace.swipe(game.code, 802)
+            await ada.undo(game.code, 802)
+            await _empty(world)
+            await asyncio.sleep(2.5)  # whatever was on its way has failed
+        finally:
+            world.backlogs.away = False
+        await until(lambda: world.backlogs.matches_of(game.epoch) == [801])
+        _, night = world.backlogs.nights[game.epoch, 801]
+        assert night is not None
+        assert [who.user_id for who in night.participants] == [ada.user_id, grace.user_id]
+        told = world.backlogs.recorded.count((game.epoch, 801))
+        await asyncio.sleep(1.5)
+        assert world.backlogs.recorded.count((game.epoch, 801)) == told == 1
+        assert world.backlogs.matches_of(game.epoch) == [801], "what was withdrawn is not a match"
+
+
+async def test_who_was_erased_after_redis_was_emptied_is_not_in_what_is_told_from_memory(
+    world: World, here: Replica
+) -> None:
+    async with world.replica() as there:
+        ada, grace, game = await playing(here)
+        world.backlogs.away = True
+        try:
+            await ada.swipe(game.code, 801)
+            await grace.swipe(game.code, 801)
+            await _empty(world)
+            await asyncio.sleep(2.5)  # whatever was on its way has failed
+            await _erase(there, grace.user_id)
+        finally:
+            world.backlogs.away = False
+        await until(lambda: world.backlogs.matches_of(game.epoch) == [801])
+        _, night = world.backlogs.nights[game.epoch, 801]
+        assert night is not None
+        assert [(who.user_id, who.display_name) for who in night.participants] == [
+            (ada.user_id, "Ada"),
+            ("", ""),
+        ]
+
+
+async def test_a_mistake_in_a_sweep_does_not_end_the_archive(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def overdue(_outbox: Outbox, *, most: int) -> Sequence[Due]:
+        raise RuntimeError(most)
+
+    monkeypatch.setattr(Outbox, "overdue", overdue)
+    async with world.replica() as here:
+        ada, grace, game = await playing(here)
+        await ada.swipe(game.code, 801)
+        await grace.swipe(game.code, 801)
+        await until(lambda: world.backlogs.matches_of(game.epoch) == [801])
+
+
 async def test_whatever_fails_in_between_the_archive_ends_with_the_matches_that_stand(
     world: World, here: Replica
 ) -> None:
@@ -236,6 +301,58 @@ async def test_nothing_that_names_an_erased_person_is_on_its_way_when_they_are_e
     world.backlogs.open.set()
     await erasing
     await until(lambda: world.backlogs.matches_of(game.epoch) == [801])
+
+
+async def test_a_slow_archive_does_not_outlast_the_lease_that_an_erasure_waits_for(
+    world: World, here: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("game_svc.outbox.LEASE", timedelta(seconds=0.6))
+    ada, grace, game = await playing(here)
+    world.backlogs.away = True
+    try:
+        for movie_id in FILMS:
+            await ada.swipe(game.code, movie_id)
+            await grace.swipe(game.code, movie_id)
+        world.backlogs.seconds = 0.4
+        world.backlogs.away = False
+        await until(lambda: world.backlogs.matches_of(game.epoch))
+        await _erase(here, grace.user_id)
+        known = _nights_with(world, game.epoch, grace.user_id)
+        await until(lambda: world.backlogs.matches_of(game.epoch) == list(FILMS))
+        assert _nights_with(world, game.epoch, grace.user_id) == known, "none arrives behind the erasure"
+    finally:
+        world.backlogs.away, world.backlogs.seconds = False, 0.0
+
+
+async def test_a_lease_that_was_lost_is_not_taken_anew_on_the_way(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("game_svc.outbox.LEASE", timedelta(milliseconds=600))
+    link = RedisLink(world.redis.url)
+    outbox, code = Outbox(link), uuid4().hex
+    try:
+        lease = await outbox.lease(code, "ours")
+        assert lease is not None
+        for _ in range(3):
+            await asyncio.sleep(0.35)
+            assert await lease.held()
+        await asyncio.sleep(0.7)
+        assert not await lease.held()
+    finally:
+        await link.close()
+
+
+def _nights_with(world: World, game_id: str, user_id: str) -> list[int]:
+    return sorted(
+        movie_id
+        for (game, movie_id), (_, night) in world.backlogs.nights.items()
+        if game == game_id and night and user_id in [who.user_id for who in night.participants]
+    )
+
+
+async def _empty(world: World) -> None:
+    async with Redis.from_url(world.redis.url) as operator:
+        await operator.flushall()
 
 
 async def _erase(where: Replica, user_id: str) -> None:

@@ -11,10 +11,18 @@ import pytest_asyncio
 from redis.asyncio import Redis
 from redis.crc import key_slot
 
+from dev.processes import free_port
 from dev.valkey import ValkeyCluster
 from game_svc.redis_link import RedisLink
-from game_svc.tests.friends import Friend, Replica, replica, scripted_movies
+from game_svc.tests.friends import (
+    Friend,
+    Replica,
+    replica,
+    scripted_backlogs,
+    scripted_movies,
+)
 from game_svc.tests.test_outages import swipe_until_taken
+from mesh.errors import Unavailable
 from popcorn.game.v1 import game_pb2
 
 ROOMS = 6
@@ -170,3 +178,38 @@ async def test_a_room_that_moves_to_another_server_loses_no_swipe_and_no_match(
         await move(cluster, key_slot(f"room:{{{code}}}".encode()), pause=0.02)
 
     await like_everything_while(replicas, move_once)
+
+
+async def test_a_cluster_that_nobody_serves_is_unavailable() -> None:
+    link = RedisLink(f"redis+cluster://127.0.0.1:{free_port()}")
+    try:
+        for _ in range(2):
+            with pytest.raises(Unavailable):
+                await link.ask("room", "GET")
+            with pytest.raises(Unavailable):
+                await link.ping()
+            with pytest.raises(Unavailable):
+                link.home_of("room")
+    finally:
+        await link.close()
+
+
+async def test_a_match_reaches_the_archive_after_all_of_the_cluster_was_away(cluster: ValkeyCluster) -> None:
+    async with (
+        scripted_movies() as (_, movies),
+        scripted_backlogs() as (backlogs, target),
+        replica(cluster.url, movies, backlog_target=target) as here,
+        asyncio.timeout(60),
+    ):
+        ada, grace = Friend("ada", here.stub), Friend("grace", here.stub)
+        code = (await ada.create()).code
+        await grace.join(code)
+        await ada.pick(code, 11, 12)
+        game = await ada.start(code)
+        await asyncio.gather(*(asyncio.to_thread(server.kill) for server in cluster.servers))
+        await asyncio.sleep(2.5)  # the archive and the wake-ups look for it, more than once
+        await asyncio.gather(*(asyncio.to_thread(server.start) for server in cluster.servers))
+        for friend in (ada, grace):
+            await swipe_until_taken(friend, code, 11)
+        while backlogs.matches_of(game.epoch) != [11]:  # noqa: ASYNC110 - it is in another's mind
+            await asyncio.sleep(0.02)
