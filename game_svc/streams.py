@@ -267,7 +267,7 @@ class Feed:
                 raise
             assert self._writer is not None, "a feed is made in the task of its call"
             self._writer.uncancel()
-            raise TooSlow from None
+            raise TooSlow(last_seq=str(self.last_seq)) from None
         finally:
             self._patience.off()
 

@@ -11,13 +11,15 @@ import grpc
 import pytest
 from google.protobuf.message import Message
 
-from game_svc.events import Event, HostChanged, MatchFound, PlayerLeft, PlayerRemoved
+from game_svc import streams
+from game_svc.events import Event, HostChanged, MatchFound, PlayerLeft, PlayerRemoved, RoomChanged, Settings
 from game_svc.log import RoomLogs
 from game_svc.redis_link import RedisLink
 from game_svc.streams import Feed
 from game_svc.tests.friends import Friend, replica, scripted_movies
+from mesh import interceptors
 from mesh.clock import utc_now
-from popcorn.game.v1 import game_pb2
+from popcorn.game.v1 import game_pb2, game_pb2_grpc
 
 BOTH = pytest.mark.parametrize("method", ["watch", "play"])
 
@@ -114,3 +116,36 @@ async def test_who_comes_back_hears_what_they_missed(redis_url: str) -> None:
         resumed = grace.watch(game.code, after_seq=before, epoch=game.epoch)
         await resumed.until(lambda: len(resumed.events) == 2)
     assert resumed.events[-1].seq == before + 2
+
+
+@BOTH
+async def test_who_does_not_read_is_cut_off_and_the_others_hear_everything(
+    redis_url: str, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "WRITE_SECONDS", 0.3)
+    monkeypatch.setattr(interceptors, "ABORT_SECONDS", 0.3)
+    calls: dict[str, Any] = {}
+    write = Feed.write
+
+    async def noted(feed: Feed, message: Message | bytes) -> None:
+        calls[feed.user_id] = asyncio.current_task()
+        await write(feed, message)
+
+    monkeypatch.setattr(Feed, "write", noted)
+    async with scripted_movies() as (_, movies), replica(redis_url, movies) as served:
+        target = f"127.0.0.1:{served.server.port}"
+        async with grpc.aio.insecure_channel(target) as channel:
+            ada, grace = Friend("Ada", served.stub), Friend("Grace", game_pb2_grpc.GameServiceStub(channel))
+            game = await ada.create()
+            before = (await grace.join(game.code)).seq
+            his, hers = await listening(ada, game.code, method), await listening(grace, game.code, method)
+            for turn in range(1, 26):
+                await append(redis_url, game.code, RoomChanged("a long name" * 60_000, Settings()))
+                await asyncio.wait_for(his.until_seq(before + turn), timeout=10)
+            await asyncio.wait({calls[grace.user_id]}, timeout=5)
+            assert calls[grace.user_id].done(), "her call goes on"
+            assert not calls[ada.user_id].done()
+            assert [event.seq for event in his.events] == list(range(before + 1, before + 26))
+            with pytest.raises(grpc.aio.AioRpcError) as cut_off:
+                await to_the_end(hers)  # what she would have got, and then why it ended
+    assert cut_off.value.code() is grpc.StatusCode.ABORTED
