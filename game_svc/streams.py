@@ -121,6 +121,7 @@ class Feed:
         self._sleeping: asyncio.Future[None] | None = None
         self.epoch = room.state.game_id
         """Which log its numbers belong to."""
+        self._losses = room.losses
         self._stopping = False
         self._connected: frozenset[str] | None = None
         self.last_seq = 0
@@ -189,7 +190,7 @@ class Feed:
 
     def take_events(self) -> Sequence[Numbered]:
         """Return the events that are due, and count them as sent. Who goes hears nothing after that."""
-        if self.last_seq == self.state.seq or self.gone:
+        if self.last_seq == self.state.seq or self.gone or self._room.losses != self._losses:
             return ()
         events = self._room.events_after(self.last_seq) or ()
         if events and self.member is None:
@@ -210,7 +211,7 @@ class Feed:
     def reconnect(self) -> game_pb2.Reconnect | None:
         """Return why the stream has to end here, if it has to."""
         cause = None
-        if self.state.game_id != self.epoch or self.state.seq < self.last_seq:
+        if self._room.losses != self._losses:
             cause = game_pb2.Reconnect.CAUSE_LOG_LOST
         elif self.last_seq != self.state.seq and self._room.events_after(self.last_seq) is None:
             cause = game_pb2.Reconnect.CAUSE_TOO_SLOW
@@ -328,7 +329,7 @@ class Streams:
         self._presence = presence
         self._clock = clock
         self._heartbeat = heartbeat
-        self._audiences: dict[tuple[str, str], _Audience] = {}
+        self._audiences: dict[tuple[Room, str, int], _Audience] = {}
         self._feeds: set[Feed] = set()
         self._all_closed = asyncio.Event()
         self._stopping = False
@@ -397,8 +398,8 @@ class Streams:
         member = feed.member
         if member is None:
             raise GameNotFound(code=room.code)
-        # By epoch, too: a code is used again one day, and the numbers then mean something else.
-        key = (room.code, room.state.game_id)
+        # By log, too: when it is another one or has lost its end, the numbers mean something else.
+        key = (room, room.state.game_id, room.losses)
         audience = self._audiences.setdefault(key, _Audience(room.state.game_id))
         audience.feeds.add(feed)
         self._feeds.add(feed)

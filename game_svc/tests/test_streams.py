@@ -1,4 +1,4 @@
-"""What a stream tells, and when it ends: whoever has gone hears no more."""
+"""What streams tell, and when they end."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from google.protobuf.message import Message
 
 from game_svc import streams
 from game_svc.events import Event, HostChanged, MatchFound, PlayerLeft, PlayerRemoved, RoomChanged, Settings
-from game_svc.log import RoomLogs
+from game_svc.log import RoomLogs, _entries, _head
 from game_svc.redis_link import RedisLink
+from game_svc.rooms import Room
 from game_svc.streams import Feed
 from game_svc.tests.friends import Friend, replica, scripted_movies
 from mesh import interceptors
@@ -149,3 +150,30 @@ async def test_who_does_not_read_is_cut_off_and_the_others_hear_everything(
             with pytest.raises(grpc.aio.AioRpcError) as cut_off:
                 await to_the_end(hers)  # what she would have got, and then why it ended
     assert cut_off.value.code() is grpc.StatusCode.ABORTED
+
+
+@BOTH
+async def test_a_log_that_has_lost_its_end_and_grown_past_it_starts_every_stream_over(
+    redis_url: str, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with swiping(redis_url) as (ada, grace, game):
+        his = await listening(ada, game.code, method)
+        link = RedisLink(redis_url)
+        before = {key: await link.ask(key, "DUMP") for key in (_entries(game.code), _head(game.code))}
+        await append(redis_url, game.code, MatchFound(11), HostChanged("p2"))
+        await his.until_event("host_changed")
+        # No stream is woken until the log is longer than it was.
+        monkeypatch.setattr(Room, "wake", lambda _: None)
+        for key, value in before.items():
+            await link.ask(key, "RESTORE", 0, value, "REPLACE")
+        await link.close()
+        assert (await grace.game(game.code)).seq == game.seq
+        monkeypatch.undo()
+        await append(redis_url, game.code, MatchFound(12), MatchFound(13), HostChanged("p2"))
+        reconnect = (await asyncio.wait_for(his.until_field("reconnect"), timeout=10)).reconnect
+        assert reconnect.cause == game_pb2.Reconnect.CAUSE_LOG_LOST
+        assert [event.seq for event in his.events] == [game.seq + 1, game.seq + 2]
+        resume: dict[str, Any] = {"after_seq": game.seq, "epoch": game.epoch}
+        new = grace.watch(game.code, **resume) if method == "watch" else await grace.play(game.code, **resume)
+        await new.until_seq(game.seq + 3)
+        assert [event.match.movie_id for event in new.events[:2]] == [12, 13]
