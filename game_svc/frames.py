@@ -101,11 +101,6 @@ class Frames:
             self._joined_between = between
         return self._joined
 
-    def forget(self) -> None:
-        """Forget all: the numbers mean something else now."""
-        self._kept.clear()
-        self._joined_between = (0, 0)
-
     def _frame(self, numbered: Numbered) -> bytes:
         frame = self._kept.get(numbered.seq)
         if frame is None:

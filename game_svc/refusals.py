@@ -204,7 +204,7 @@ class SwipeIdReused(GameRefusal):
 
 
 class TooSlow(GameRefusal):
-    """A client does not read what it is sent."""
+    """A client does not read what it is sent. `last_seq` is the last number that was sent before this."""
 
     status = "ABORTED"
     reason = "TOO_SLOW"

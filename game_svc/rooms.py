@@ -131,6 +131,9 @@ class Room:
         self._nothing = State(code=code)
         self.state = self._nothing
         """The newest state this replica knows."""
+        self.losses = 0
+        """How often its log was found to be another one, or to have lost its end: numbers from before that
+        mean something else."""
         self._recent: deque[Numbered] = deque(maxlen=MOST_RECENT)
         self._logs = logs
         self._outbox = outbox
@@ -395,6 +398,7 @@ class Room:
             # Another game has the code now, or Redis has lost this one, or the end of it.
             if known.seq:
                 _log.warning("room.log_lost", code=self.code, known=known.seq, found=newest.seq)
+                self.losses += 1
             known = self._nothing
         if known is self._nothing:
             self._recent.clear()

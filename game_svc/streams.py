@@ -121,10 +121,14 @@ class Feed:
         self._sleeping: asyncio.Future[None] | None = None
         self.epoch = room.state.game_id
         """Which log its numbers belong to."""
+        self._losses = room.losses
         self._stopping = False
         self._connected: frozenset[str] | None = None
         self.last_seq = 0
         """The number of the last event sent."""
+        self.gone = False
+        """Whether the one who listens has left, and nothing more is due to them."""
+        self._player_id = ""
 
     @property
     def state(self) -> State:
@@ -173,21 +177,25 @@ class Feed:
         Raises:
             GameNotFound: They are not in the room any more.
         """
-        if after_seq > 0 and epoch == self.epoch and self._room.events_after(after_seq) is not None:
-            self.last_seq = after_seq
-            return None
         member = self.member
         if member is None:
             raise GameNotFound(code=self._room.code)
+        self._player_id = member.player_id
+        if after_seq > 0 and epoch == self.epoch and self._room.events_after(after_seq) is not None:
+            self.last_seq = after_seq
+            return None
         self.last_seq = self.state.seq
         self._connected = self._room.connected
         return messages.snapshot(self.state, member, connected=self._connected)
 
     def take_events(self) -> Sequence[Numbered]:
-        """Return the events that are due, and count them as sent."""
-        if self.last_seq == self.state.seq:
+        """Return the events that are due, and count them as sent. Who goes hears nothing after that."""
+        if self.last_seq == self.state.seq or self.gone or self._room.losses != self._losses:
             return ()
         events = self._room.events_after(self.last_seq) or ()
+        if events and self.member is None:
+            self.gone = True
+            events = _until_gone(events, self._player_id)
         if events:
             self.last_seq = events[-1].seq
         return events
@@ -195,7 +203,7 @@ class Feed:
     def take_presence(self) -> game_pb2.Presence | None:
         """Return who is connected, if that has changed since it was last told."""
         connected = self._room.connected
-        if connected is self._connected or connected == self._connected:
+        if self.gone or connected is self._connected or connected == self._connected:
             return None
         self._connected = connected
         return messages.presence(self.state, connected)
@@ -203,7 +211,7 @@ class Feed:
     def reconnect(self) -> game_pb2.Reconnect | None:
         """Return why the stream has to end here, if it has to."""
         cause = None
-        if self.state.game_id != self.epoch or self.state.seq < self.last_seq:
+        if self._room.losses != self._losses:
             cause = game_pb2.Reconnect.CAUSE_LOG_LOST
         elif self.last_seq != self.state.seq and self._room.events_after(self.last_seq) is None:
             cause = game_pb2.Reconnect.CAUSE_TOO_SLOW
@@ -260,7 +268,7 @@ class Feed:
                 raise
             assert self._writer is not None, "a feed is made in the task of its call"
             self._writer.uncancel()
-            raise TooSlow from None
+            raise TooSlow(last_seq=str(self.last_seq)) from None
         finally:
             self._patience.off()
 
@@ -272,6 +280,19 @@ class Feed:
         self._lost_patience = True
         assert self._writer is not None, "a feed is made in the task of its call"
         self._writer.cancel()
+
+
+def _until_gone(events: Sequence[Numbered], player_id: str) -> Sequence[Numbered]:
+    """Return events up to the one by which a player has gone for good, or none when there is no such one."""
+    told = 0
+    for place, numbered in enumerate(events, start=1):
+        match numbered.event:
+            case PlayerLeft(player_id=who) | PlayerRemoved(player_id=who) | PlayerErased(player_id=who):
+                if who == player_id and not told:
+                    told = place
+            case PlayerJoined(player_id=who) if who == player_id:
+                told = 0
+    return events[:told]
 
 
 @dataclass(slots=True)
@@ -308,7 +329,7 @@ class Streams:
         self._presence = presence
         self._clock = clock
         self._heartbeat = heartbeat
-        self._audiences: dict[tuple[str, str], _Audience] = {}
+        self._audiences: dict[tuple[Room, str, int], _Audience] = {}
         self._feeds: set[Feed] = set()
         self._all_closed = asyncio.Event()
         self._stopping = False
@@ -377,8 +398,8 @@ class Streams:
         member = feed.member
         if member is None:
             raise GameNotFound(code=room.code)
-        # By epoch, too: a code is used again one day, and the numbers then mean something else.
-        key = (room.code, room.state.game_id)
+        # By log, too: when it is another one or has lost its end, the numbers mean something else.
+        key = (room, room.state.game_id, room.losses)
         audience = self._audiences.setdefault(key, _Audience(room.state.game_id))
         audience.feeds.add(feed)
         self._feeds.add(feed)
@@ -451,11 +472,11 @@ async def _tell_what_happens(feed: Feed, client: _Plain | _ServerSent) -> None:
         events = feed.take_events()
         if events:
             await client.tell_events(events)
+        if feed.gone:
+            return
         reconnect = feed.reconnect()
         if reconnect is not None:
             await client.tell(game_pb2.WatchGameResponse(reconnect=reconnect))
-            return
-        if feed.member is None:
             return
         presence = feed.take_presence()
         if presence is not None:
@@ -511,12 +532,12 @@ class _Play:
             while True:
                 if self._failure is not None:
                     raise self._failure
+                if feed.gone:
+                    return
                 reconnect = feed.reconnect()
                 if reconnect is not None:
                     reading.cancel()
                     await self._finish(reconnect)
-                    return
-                if feed.member is None:
                     return
                 if not await feed.wait():
                     heartbeat = game_pb2.Heartbeat(last_seq=feed.last_seq)

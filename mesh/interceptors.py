@@ -29,6 +29,9 @@ from mesh.revocations import Sessions
 from popcorn.options.v1 import options_pb2
 
 REQUEST_ID_HEADER: Final = "x-request-id"
+ABORT_SECONDS: Final = 5.0
+"""How long a call waits for its client to take its status, which reaches them should they read again."""
+
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 
 # In quotes: these are generic in the stubs only.
@@ -167,8 +170,9 @@ def error_mapping(method: Method, proceed: Run) -> Run:
             call.status, call.reason = code.name, errors.reason_of(status)
             trailers = (*trailers, (REQUEST_ID_HEADER, call.request_id))
         try:
-            await context.abort(code, status.message, trailers)
-        except grpc.aio.InternalError:
+            async with asyncio.timeout(ABORT_SECONDS):
+                await context.abort(code, status.message, trailers)
+        except (grpc.aio.InternalError, TimeoutError):
             raise asyncio.CancelledError from None
 
     return run
