@@ -384,7 +384,8 @@ class Room:
             try:
                 decided = decide(state, command) if command is not None else ()
             except GameRefusal as refusal:
-                outcomes.append(refusal)
+                # With its traceback it would hold this list, and so the room, until garbage is looked for.
+                outcomes.append(refusal.with_traceback(None))
                 continue
             events = tuple(Numbered(state.seq + n, at, event) for n, event in enumerate(decided, start=1))
             state = fold(state, events)

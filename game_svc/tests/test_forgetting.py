@@ -6,6 +6,7 @@ import asyncio
 import gc
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from unittest.mock import AsyncMock
 from uuid import uuid4
 
 import pytest
@@ -16,6 +17,7 @@ from game_svc.events import Film, Settings
 from game_svc.log import RoomLogs
 from game_svc.outbox import Outbox
 from game_svc.redis_link import RedisLink
+from game_svc.refusals import GameRefusal
 from game_svc.rooms import UNUSED, Rooms
 from game_svc.rules import AddPick, Join, Open
 from game_svc.state import State
@@ -29,6 +31,7 @@ class Here:
     def __init__(self, link: RedisLink) -> None:
         self.now = datetime(2026, 11, 20, 20, 15, tzinfo=UTC)
         self.rooms = Rooms(RoomLogs(link), Outbox(link), clock=lambda: self.now)
+        self.rooms._wakeups = AsyncMock()  # there is no other replica to hear of
 
     async def open(self) -> State:
         code = uuid4().hex
@@ -50,7 +53,6 @@ async def here(redis_url: str) -> AsyncIterator[Here]:
     link = RedisLink(redis_url)
     replica = Here(link)
     gc.disable()  # what is forgotten goes without the collector's help
-    await replica.rooms.start()
     yield replica
     await replica.rooms.stop()
     gc.enable()
@@ -104,6 +106,15 @@ async def test_a_room_with_work_in_hand_is_not_forgotten(here: Here) -> None:
     assert (await answer).state.seq == state.seq + 1
     await here.wait(LATER)
     assert not here.remembers(state)
+
+
+async def test_a_command_that_was_refused_does_not_keep_its_room(here: Here) -> None:
+    state = await here.open()
+    with pytest.raises(GameRefusal):
+        await here.rooms.room(state.code).submit(AddPick("mallory", Film(1, 7.0)))
+    await here.wait(LATER)
+    remembered = here.remembers(state)
+    assert not remembered
 
 
 async def test_no_more_rooms_are_remembered_than_there_is_memory_for(
