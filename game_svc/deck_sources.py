@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Final, TypeVar
 
 import grpc
@@ -27,6 +28,7 @@ from mesh.locale import Locale
 
 _PATIENCE_SECONDS: Final = 6.0
 _RETRY_AFTER: Final = timedelta(seconds=2)
+_OF_THE_ROOM: Final = (DeckSource.PICKS, DeckSource.BACKLOGS)
 
 _log = structlog.get_logger("game_svc.deck_sources")
 
@@ -39,7 +41,7 @@ class Found:
 
     films: Mapping[DeckSource, Sequence[Film]]
     left_out: frozenset[int]
-    """Films that somebody has watched, where the room does not want those."""
+    """Picks and films of backlogs that somebody has watched, where the room does not want those."""
     appeals: Mapping[int, float]
     """What is known of their appeal to the room."""
 
@@ -68,11 +70,13 @@ class DeckSources:
         answers = await asyncio.gather(*(self._ask(source, state, locale, on_backlogs) for source in wanted))
         films: dict[DeckSource, Sequence[Film] | None] = dict(zip(wanted, answers, strict=True))
         films[DeckSource.PICKS] = tuple(state.picked.values())
-        left_out = await self._watched(state, films)
+        # Of what is discovered and what is trending nothing watched has come.
+        left_out = await self._watched(
+            state, [film for source in _OF_THE_ROOM for film in films.get(source) or ()]
+        )
         _, empty = mixed(settings, _given(films), left_out)
         if empty and DeckSource.TRENDING not in films:
             films[DeckSource.TRENDING] = await self._ask(DeckSource.TRENDING, state, locale, None)
-            left_out |= await self._watched(state, {DeckSource.TRENDING: films[DeckSource.TRENDING]})
         deck, _ = mixed(settings, _given(films), left_out)
         if not deck and None in films.values():
             raise Unavailable("films", _RETRY_AFTER)
@@ -118,17 +122,22 @@ class DeckSources:
     async def _ask(
         self, source: DeckSource, state: State, locale: Locale, on_backlogs: Mapping[int, int] | None
     ) -> Sequence[Film] | None:
-        """Return the films of a source; None when it does not answer."""
-        most = state.settings.max_movies
+        """Return the films of a source; None when it does not answer.
+
+        A list of everybody's is read on for as long as what is on it has been watched.
+        """
+        settings = state.settings
+        most = settings.max_movies
+        unwatched = partial(self._unwatched, state)
         match source:
             case DeckSource.BACKLOGS:
                 if on_backlogs is None:
                     return None
                 return await _unless_away(source, self._films.films(tuple(on_backlogs), locale))
             case DeckSource.DISCOVER:
-                return await _unless_away(source, self._films.discover(state.settings.discover, most))
+                return await _unless_away(source, self._films.discover(settings.discover, most, unwatched))
             case _:
-                return await _unless_away(source, self._films.trending(most))
+                return await _unless_away(source, self._films.trending(most, unwatched))
 
     async def _on_backlogs(self, state: State) -> Mapping[int, int] | None:
         """Return by how many of those present films are wanted; None when nobody can tell."""
@@ -138,13 +147,14 @@ class DeckSources:
         )
         return await _unless_away(DeckSource.BACKLOGS, wanted)
 
-    async def _watched(
-        self, state: State, films: Mapping[DeckSource, Sequence[Film] | None]
-    ) -> frozenset[int]:
+    async def _unwatched(self, state: State, films: Sequence[Film]) -> Sequence[Film]:
+        watched = await self._watched(state, films)
+        return [film for film in films if film.movie_id not in watched]
+
+    async def _watched(self, state: State, films: Sequence[Film]) -> frozenset[int]:
         if not state.settings.leave_out_watched:
             return frozenset()
-        movie_ids = {film.movie_id for given in films.values() for film in given or ()}
-        return await self._known_as_watched(state, sorted(movie_ids))
+        return await self._known_as_watched(state, sorted({film.movie_id for film in films}))
 
     async def _known_as_watched(self, state: State, movie_ids: Sequence[int]) -> frozenset[int]:
         try:

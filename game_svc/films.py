@@ -31,11 +31,15 @@ _PATIENCE_SECONDS: Final = 3.0
 _LONGEST_READ: Final = timedelta(seconds=4)
 _BATCH: Final = 100
 _PAGE: Final = 20
+_MOST_PAGES: Final = 50
+"""How far a list is read on for a room that has watched the top of it: twice the largest deck."""
 
 _log = structlog.get_logger("game_svc.films")
 
 Key = tuple[int, tuple[str, ...], str | None]
 _Page = movie_pb2.ListTrendingResponse | movie_pb2.DiscoverMoviesResponse
+Sieve = Callable[[Sequence[Film]], Awaitable[Sequence[Film]]]
+"""Returns those of some films that are wanted."""
 
 
 @dataclass(slots=True)
@@ -81,21 +85,21 @@ class Films:
             _film(found[movie_id]) if movie_id in found else Film(movie_id, 0.0) for movie_id in movie_ids
         )
 
-    async def trending(self, most: int) -> tuple[Film, ...]:
-        """Return what is popular these days, up to `most` films.
+    async def trending(self, most: int, sieve: Sieve) -> tuple[Film, ...]:
+        """Return what is popular these days, up to `most` films that the sieve lets through.
 
         Raises:
             grpc.aio.AioRpcError: movie_svc does not answer.
         """
-        return await self._pages(self._trending, most)
+        return await self._pages(self._trending, most, sieve)
 
-    async def discover(self, by: Filter, most: int) -> tuple[Film, ...]:
-        """Return films that pass a filter, the popular first, up to `most` of them.
+    async def discover(self, by: Filter, most: int, sieve: Sieve) -> tuple[Film, ...]:
+        """Return films that pass a filter, the popular first, up to `most` that the sieve lets through.
 
         Raises:
             grpc.aio.AioRpcError: movie_svc does not answer.
         """
-        return await self._pages(partial(self._discovered, by), most)
+        return await self._pages(partial(self._discovered, by), most, sieve)
 
     async def count_trending(self) -> int:
         """Return how many films are popular these days. Raises as `trending` does."""
@@ -120,23 +124,33 @@ class Films:
         )
         return await self._movies.DiscoverMovies(request, timeout=_PATIENCE_SECONDS)
 
-    async def _pages(self, ask: Callable[[int, str], Awaitable[_Page]], most: int) -> tuple[Film, ...]:
+    async def _pages(
+        self, ask: Callable[[int, str], Awaitable[_Page]], most: int, sieve: Sieve
+    ) -> tuple[Film, ...]:
         """Return the films of one page after the other; when a later one does not come, what has come."""
         found: list[Film] = []
+        unsieved: list[Film] = []
         page_token = ""
         began = self._clock()
-        while len(found) < most and self._clock() - began < _LONGEST_READ:
+        for _ in range(_MOST_PAGES):
+            if len(found) + len(unsieved) >= most:  # not page by page: each time is a call for every player
+                found += await sieve(unsieved)
+                unsieved = []
+            if len(found) >= most or self._clock() - began >= _LONGEST_READ:
+                break
             try:
                 page = await ask(_PAGE, page_token)
             except grpc.aio.AioRpcError as error:
-                if not found:
+                if not page_token:
                     raise
                 _log.warning("films.unavailable", code=error.code().name)
                 break
-            found += map(_film, page.movies)
+            unsieved += map(_film, page.movies)
             page_token = page.next_page_token
             if not page_token:
                 break
+        if unsieved:
+            found += await sieve(unsieved)
         return tuple(found[:most])
 
     def remembered(self, movie_ids: Iterable[int], locale: Locale) -> Mapping[int, movie_pb2.Movie]:

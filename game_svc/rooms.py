@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -31,8 +32,15 @@ from mesh.clock import Clock
 from mesh.errors import Unavailable
 from mesh.running import start_detached
 
-MOST_ROOMS: Final = 10_000
-"""How many rooms this replica remembers; those that nobody listens to are forgotten first, and read again."""
+MOST_ROOMS: Final = 1_000
+"""How many rooms this replica remembers beside those in use; those unused for longest are forgotten first.
+
+A room that four have played takes some 145 KB, so these take about 145 of the 512 MiB that a pod has. The
+rest is for the rooms in use, their streams, films and the interpreter.
+"""
+
+UNUSED: Final = timedelta(minutes=10)
+"""After how long a room is forgotten that nobody here has asked for, commanded or listened to."""
 
 MOST_WAITING: Final = 1_000
 """How many commands may wait in a room; more are answered UNAVAILABLE."""
@@ -169,11 +177,6 @@ class Room:
             self._ranking = Ranking(self.state)
         return self._ranking
 
-    @property
-    def idle(self) -> bool:
-        """Whether it can be forgotten."""
-        return not self.listeners and not self._waiting and self._worker is None
-
     def submit(self, command: Command, *, patient: bool = False) -> asyncio.Future[Committed]:
         """Decide a command and append what it brings about; commands are decided in the order of the calls.
 
@@ -251,7 +254,7 @@ class Room:
     def events_after(self, seq: int) -> Sequence[Numbered] | None:
         """Return the events after a number, or None when they are not all remembered."""
         missing = self.state.seq - seq
-        if missing < 0 or missing > len(self._recent):
+        if self.state is self._nothing or missing < 0 or missing > len(self._recent):
             return None
         return [self._recent[index] for index in range(len(self._recent) - missing, len(self._recent))]
 
@@ -384,7 +387,8 @@ class Room:
             try:
                 decided = decide(state, command) if command is not None else ()
             except GameRefusal as refusal:
-                outcomes.append(refusal)
+                # With its traceback it would hold this list, and so the room, until garbage is looked for.
+                outcomes.append(refusal.with_traceback(None))
                 continue
             events = tuple(Numbered(state.seq + n, at, event) for n, event in enumerate(decided, start=1))
             state = fold(state, events)
@@ -461,7 +465,9 @@ class Rooms:
         self._keeping = Keeping(logs)
         self.owed: Callable[[str], None] = lambda _: None
         """Called with the code of a room to whose log something was appended that the archive has to hear."""
-        self._rooms: OrderedDict[str, Room] = OrderedDict()
+        # Who uses a room holds it: a stream, its worker, a call. To forget it does not take it from them.
+        self._rooms: WeakValueDictionary[str, Room] = WeakValueDictionary()
+        self._used: OrderedDict[str, tuple[Room, datetime]] = OrderedDict()  # the last to be used at the end
         self.came_or_went: Callable[[str, str], None] = _ignore
         """Called when somebody's presence in a followed room may have changed: with the room's code, and the
         replica that says so or ""."""
@@ -495,8 +501,7 @@ class Rooms:
                 owed=lambda code: self.owed(code),
                 appended=lambda events, state: self.appended(events, state),
             )
-            self._forget_one()
-        self._rooms.move_to_end(code)
+        self._use(room)
         return room
 
     async def visit(self, code: str, user_id: str) -> tuple[Room, Player]:
@@ -521,6 +526,7 @@ class Rooms:
             yield
         finally:
             room.listeners.discard(wake)
+            self._use(room)
             if not room.listeners:
                 await self._wakeups.unfollow(room.code)
 
@@ -529,10 +535,13 @@ class Rooms:
         if room is not None:
             room.look(newest)
 
-    def _forget_one(self) -> None:
-        if len(self._rooms) <= MOST_ROOMS:
-            return
-        for code, room in self._rooms.items():
-            if room.idle:
-                del self._rooms[code]
-                return
+    def _use(self, room: Room) -> None:
+        """Remember a room, and forget those that have not been used for long or are too many."""
+        now = self._clock()
+        self._used[room.code] = room, now
+        self._used.move_to_end(room.code)
+        while self._used and (len(self._used) > MOST_ROOMS or now - self._used_longest_ago() >= UNUSED):
+            self._used.popitem(last=False)
+
+    def _used_longest_ago(self) -> datetime:
+        return next(iter(self._used.values()))[1]

@@ -214,8 +214,7 @@ async def deliver(replicas: Sequence[Replica], code: str, one: Sent) -> list[tup
             here.rooms.room(code).submit(one.command).cancel()
             return await attempt(there, code, one.command)
         case "forgotten":
-            if here.rooms.room(code).idle:
-                here.forget(code)
+            here.forget(code)
     return await attempt(here, code, one.command)
 
 

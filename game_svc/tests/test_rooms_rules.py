@@ -13,6 +13,7 @@ import pytest_asyncio
 from google.protobuf import field_mask_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
 
+from game_svc import films
 from game_svc.tests.friends import Friend, Replica, ScriptedMovies, replica, scripted_movies
 from game_svc.tests.test_game_service import ABOUT_A_ROOM, named_fields, reason
 from popcorn.game.v1 import game_pb2
@@ -299,6 +300,38 @@ async def test_films_that_somebody_has_watched_are_left_out_where_the_room_says_
     await ada.pick(code, 41, 42)
     await ada.start(code)
     assert await cards(ada, code) == {42, 32, *range(502, 508)}
+
+
+async def test_who_has_watched_the_top_of_a_list_swipes_what_comes_after_it(
+    here: Replica, movies: ScriptedMovies
+) -> None:
+    movies.discovered.clear()
+    for watched, deck, pages in [
+        (range(601, 611), range(611, 621), 1),
+        (range(601, 616), range(616, 626), 2),
+        (range(601, 681), range(681, 691), 5),
+        (range(601, 728), range(728, 731), 7),
+    ]:
+        ada, grace, _, code = await lobby(
+            here, deck_sources=[DISCOVER], max_movies=10, leave_out_watched=True
+        )
+        here.backlogs.watched[grace.user_id] = set(watched)
+        assert (await ada.start(code)).deck_size == len(deck)
+        assert await cards(ada, code) == set(deck)
+        assert len(movies.discovered) == pages, "no page is asked for without need"
+        movies.discovered.clear()
+
+
+async def test_a_list_on_which_everything_is_watched_is_not_read_for_ever(
+    here: Replica, movies: ScriptedMovies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(films, "_MOST_PAGES", 3)
+    movies.discovered.clear()
+    ada, grace, _, code = await lobby(here, deck_sources=[DISCOVER], max_movies=10, leave_out_watched=True)
+    here.backlogs.watched[grace.user_id] = set(range(601, 731))
+    await ada.start(code)
+    assert await cards(ada, code) == set(range(501, 508)), "what is trending takes its place"
+    assert len(movies.discovered) == 3
 
 
 async def test_a_deck_never_starts_empty(here: Replica, movies: ScriptedMovies) -> None:
