@@ -499,8 +499,9 @@ class _Listener:
             await self._tell(channel, subscribe=False)
 
     async def stop(self) -> None:
-        self._listening.cancel()
-        await asyncio.wait({self._listening})
+        while not self._listening.done():  # once may not do: a timeout of the driver can swallow it
+            self._listening.cancel()
+            await asyncio.wait({self._listening}, timeout=_RECONNECT_SECONDS)
 
     async def _run(self) -> None:
         interrupted = False
@@ -509,9 +510,10 @@ class _Listener:
                 async with self._link.ears(self._home) as subscriber:
                     # There is always one channel: the driver does not listen without any.
                     await subscriber.subscribe("rooms")
-                    for channel in self.channels:
-                        await self._subscribe(subscriber, channel)
-                    self._subscriber = subscriber
+                    self._subscriber = subscriber  # from here on `add` and `remove` tell it themselves
+                    for channel in tuple(self.channels):
+                        if channel in self.channels:
+                            await self._subscribe(subscriber, channel)
                     while True:
                         message = await subscriber.get_message(timeout=_LISTEN_SECONDS)
                         interrupted = False

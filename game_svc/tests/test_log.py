@@ -270,3 +270,24 @@ async def test_appends_are_heard_and_those_missed_in_a_break_are_looked_for(
         listening.cancel()
         await link.close()
         server.stop()
+
+
+async def test_rooms_that_are_followed_while_the_listener_connects_are_heard(
+    logs: RoomLogs, code: str
+) -> None:
+    heard: asyncio.Queue[str] = asyncio.Queue()
+    wakeups = logs.wakeups(
+        appended=lambda room, _: heard.put_nowait(room), came_or_went=lambda _code, _replica: None
+    )
+    listening = asyncio.create_task(wakeups.run())
+    rooms = {f"{code}{number}" for number in range(300)}
+    try:
+        async with asyncio.timeout(20):
+            for room in sorted(rooms):
+                await wakeups.follow(room)
+                await asyncio.sleep(0)
+            while rooms:
+                rooms.discard(await heard.get())
+    finally:
+        listening.cancel()
+        await asyncio.wait({listening})
