@@ -144,6 +144,8 @@ class GameServiceStub:
     On a server that has much to do, acknowledgements and other people's swipes are gathered for up to a third of a second
     while the player has a card to look at. Matches, and whatever else is no swipe, come at once.
 
+    Whoever does not read for ten seconds is let go: ABORTED (TOO_SLOW), with `last_seq` in its metadata to resume after.
+
     A swipe that is refused is answered in its acknowledgement; the stream goes on. Clients over gRPC send the room's
     code as metadata `x-game-code` too, so that the edge can bring a room's players to the same server.
     """
@@ -261,6 +263,8 @@ class GameServiceAsyncStub(GameServiceStub):
 
     On a server that has much to do, acknowledgements and other people's swipes are gathered for up to a third of a second
     while the player has a card to look at. Matches, and whatever else is no swipe, come at once.
+
+    Whoever does not read for ten seconds is let go: ABORTED (TOO_SLOW), with `last_seq` in its metadata to resume after.
 
     A swipe that is refused is answered in its acknowledgement; the stream goes on. Clients over gRPC send the room's
     code as metadata `x-game-code` too, so that the edge can bring a room's players to the same server.
@@ -514,6 +518,8 @@ class GameServiceServicer(metaclass=_abc_1.ABCMeta):
 
         On a server that has much to do, acknowledgements and other people's swipes are gathered for up to a third of a second
         while the player has a card to look at. Matches, and whatever else is no swipe, come at once.
+
+        Whoever does not read for ten seconds is let go: ABORTED (TOO_SLOW), with `last_seq` in its metadata to resume after.
 
         A swipe that is refused is answered in its acknowledgement; the stream goes on. Clients over gRPC send the room's
         code as metadata `x-game-code` too, so that the edge can bring a room's players to the same server.
