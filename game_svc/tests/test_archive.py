@@ -77,6 +77,12 @@ async def playing(where: Replica, *, guest: bool = False) -> tuple[Friend, Frien
     return ada, grace, await ada.start(code)
 
 
+async def match_on_all(ada: Friend, grace: Friend, game: game_pb2.Game) -> None:
+    for movie_id in FILMS:
+        await ada.swipe(game.code, movie_id)
+        await grace.swipe(game.code, movie_id)
+
+
 async def test_a_match_reaches_the_archive_and_so_does_its_withdrawal(world: World, here: Replica) -> None:
     ada, grace, game = await playing(here, guest=True)
     await ada.swipe(game.code, 801)
@@ -142,9 +148,7 @@ async def test_nobody_waits_for_the_archive_and_it_hears_all_when_it_is_back(
     ada, grace, game = await playing(here)
     world.backlogs.away = True
     try:
-        for movie_id in FILMS:
-            await ada.swipe(game.code, movie_id)
-            await grace.swipe(game.code, movie_id)
+        await match_on_all(ada, grace, game)
         assert len((await ada.game(game.code)).matches) == len(FILMS)
     finally:
         world.backlogs.away = False
@@ -310,9 +314,7 @@ async def test_a_slow_archive_does_not_outlast_the_lease_that_an_erasure_waits_f
     ada, grace, game = await playing(here)
     world.backlogs.away = True
     try:
-        for movie_id in FILMS:
-            await ada.swipe(game.code, movie_id)
-            await grace.swipe(game.code, movie_id)
+        await match_on_all(ada, grace, game)
         world.backlogs.seconds = 0.4
         world.backlogs.away = False
         await until(lambda: world.backlogs.matches_of(game.epoch))

@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.message import Message
+from google.rpc import error_details_pb2
 
 from game_svc import streams
 from game_svc.events import Event, HostChanged, MatchFound, PlayerLeft, PlayerRemoved, RoomChanged, Settings
@@ -18,8 +19,10 @@ from game_svc.redis_link import RedisLink
 from game_svc.rooms import Room
 from game_svc.streams import Feed
 from game_svc.tests.friends import Friend, replica, scripted_movies
+from game_svc.tests.test_game_service import reason
 from mesh import interceptors
 from mesh.clock import utc_now
+from mesh.errors import status_of
 from popcorn.game.v1 import game_pb2, game_pb2_grpc
 
 BOTH = pytest.mark.parametrize("method", ["watch", "play"])
@@ -147,9 +150,21 @@ async def test_who_does_not_read_is_cut_off_and_the_others_hear_everything(
             assert calls[grace.user_id].done(), "her call goes on"
             assert not calls[ada.user_id].done()
             assert [event.seq for event in his.events] == list(range(before + 1, before + 26))
+            told: list[int] = []
+
+            async def read_on() -> None:
+                while True:
+                    told.extend(event.seq for event in (await hers.call.read()).events)
+
             with pytest.raises(grpc.aio.AioRpcError) as cut_off:
-                await to_the_end(hers)  # what she would have got, and then why it ended
-    assert cut_off.value.code() is grpc.StatusCode.ABORTED
+                # What she would have got, and then why it ended.
+                await asyncio.wait_for(read_on(), timeout=10)
+    assert reason(cut_off.value) == (grpc.StatusCode.ABORTED, "TOO_SLOW")
+    status = status_of(cut_off.value)
+    assert status is not None
+    info = error_details_pb2.ErrorInfo()
+    assert status.details[0].Unpack(info)
+    assert info.metadata["last_seq"] == str(told[-1]), "to resume after"
 
 
 @BOTH
